@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How an end travels: what the reader, a close frame or EOF brings is first
+ * noted in 'over' (or 'eof', while input is left).  It takes effect in
+ * finish(), when the messages before it were taken; so they are delivered, and
+ * may be answered, before the close frame goes out. */
+#include "conn.h"
+
+#include "mask.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct dx_message {
+  struct dx_message *next;
+  size_t n;
+  uint8_t opcode, last, piece;
+  uint8_t data[];
+} dx_message;
+
+void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
+                  dx_spare *spare, dx_random *random, double now) {
+  *c = (dx_conn){.limits = limits,
+                 .spare = spare,
+                 .random = random,
+                 .server = (uint8_t)server,
+                 .latency = -1,
+                 .code = DX_CODE_ABNORMAL,
+                 .beat = {.since = now, .last_in = now}};
+  c->reader.server = (uint8_t)server;
+}
+
+static void drop_queue(dx_conn *c) {
+  while (c->queue) {
+    dx_message *m = c->queue;
+    c->queue = m->next;
+    free(m);
+  }
+  c->queue_end = NULL;
+  c->queue_bytes = c->queue_length = 0;
+}
+
+static void drop_kept(dx_conn *c) {
+  free(c->kept);
+  c->kept = NULL;
+}
+
+void dx_conn_clear(dx_conn *c) {
+  drop_queue(c);
+  free(c->taken);
+  c->taken = NULL;
+  drop_kept(c);
+  dx_buffer_clear(&c->reader.body, c->spare);
+  dx_buffer_clear(&c->out, c->spare);
+  dx_buffer_clear(&c->held, c->spare);
+  free(c->reason);
+  free(c->late);
+  c->reason = NULL;
+  c->late = NULL;
+  c->reason_n = 0;
+  c->reader.n = 0;
+}
+
+/* ---- output ---- */
+
+/* One frame at the end of 'b'; the caller has checked that it may be sent. */
+static dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
+                       const void *data, size_t n) {
+  uint8_t key[4];
+  if (!c->server && dx_random_key(c->random, key))
+    return DX_ERR_NO_ENTROPY;
+  if (n > SIZE_MAX - DX_MAX_HEAD)
+    return DX_ERR_NO_MEMORY;
+  uint8_t *p = dx_buffer_reserve(b, c->spare, DX_MAX_HEAD + n);
+  if (p == NULL)
+    return DX_ERR_NO_MEMORY;
+  size_t head = dx_head_encode(p, first, n, c->server ? NULL : key);
+  if (n) {
+    if (c->server)
+      memcpy(p + head, data, n);
+    else
+      dx_mask(p + head, data, n, key, 0);
+  }
+  b->end += head + n;
+  if (b == &c->out)
+    c->out_total += head + n;
+  return DX_OK;
+}
+
+static dx_error append_raw(dx_conn *c, dx_buffer *b, const void *bytes,
+                           size_t n) {
+  if (n == 0)
+    return DX_OK;
+  uint8_t *p = dx_buffer_reserve(b, c->spare, n);
+  if (p == NULL)
+    return DX_ERR_NO_MEMORY;
+  memcpy(p, bytes, n);
+  b->end += n;
+  if (b == &c->out)
+    c->out_total += n;
+  return DX_OK;
+}
+
+/* After a close frame of ours nothing may follow (RFC 6455 5.5.1). */
+dx_error dx_conn_may_send(const dx_conn *c) {
+  if (c->state == DX_OPEN && !c->close_sent)
+    return DX_OK;
+  return c->error || c->asked ? dx_conn_end(c) : DX_ERR_CLOSED;
+}
+
+/* The fragmented message ended: what waited for that goes out now. */
+static dx_error release_held(dx_conn *c) {
+  c->sending = 0;
+  dx_error e = append_raw(c, &c->out, c->held.p + c->held.start,
+                          dx_buffer_length(&c->held));
+  dx_buffer_clear(&c->held, c->spare);
+  return e;
+}
+
+dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
+                     int in_fragments) {
+  dx_error e = dx_conn_may_send(c);
+  if (e)
+    return e;
+  if (c->sending && !in_fragments && !(first & 8))
+    return append(c, &c->held, first, data, n);
+  e = append(c, &c->out, first, data, n);
+  if (e)
+    return e;
+  if (first & DX_FIN)
+    c->messages_out += !(first & 8);
+  else
+    c->sending = 1;
+  return in_fragments && first & DX_FIN ? release_held(c) : DX_OK;
+}
+
+dx_error dx_conn_put_encoded(dx_conn *c, const void *frame, size_t n) {
+  dx_error e = dx_conn_may_send(c);
+  if (!e)
+    e = append_raw(c, c->sending ? &c->held : &c->out, frame, n);
+  if (!e)
+    c->messages_out++;
+  return e;
+}
+
+dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
+                          const uint8_t *data, size_t n, size_t gone) {
+  c->messages_out++;
+  c->out_total += gone;
+  if (gone < head_n) {
+    dx_error e = append_raw(c, &c->out, head + gone, head_n - gone);
+    return e ? e : append_raw(c, &c->out, data, n);
+  }
+  gone -= head_n;
+  return append_raw(c, &c->out, data + gone, n - gone);
+}
+
+dx_error dx_conn_put_raw(dx_conn *c, const void *bytes, size_t n) {
+  if (c->state != DX_HANDSHAKE)
+    return DX_ERR_CLOSED;
+  return append_raw(c, &c->out, bytes, n);
+}
+
+dx_error dx_conn_ping(dx_conn *c, uint32_t *number) {
+  uint32_t k = c->ping_sent + 1;
+  uint8_t payload[4] = {(uint8_t)(k >> 24), (uint8_t)(k >> 16),
+                        (uint8_t)(k >> 8), (uint8_t)k};
+  dx_error e = dx_conn_put(c, DX_FIN | DX_PING, payload, 4, 0);
+  if (e)
+    return e;
+  *number = c->ping_sent = k;
+  if (!c->beat.pinged) {
+    c->beat.pinged = 1;
+    c->beat.ping = 0;
+    c->ping_timed = k;
+    c->ping_end = c->out_total;
+  }
+  return DX_OK;
+}
+
+void dx_conn_sent(dx_conn *c, size_t n, double now) {
+  dx_buffer_consume(&c->out, c->spare, n);
+  size_t rest = dx_buffer_length(&c->out);
+  c->beat.stalled = rest ? now : 0;
+  if (c->beat.pinged && c->beat.ping <= 0 &&
+      c->out_total - rest >= c->ping_end)
+    c->beat.ping = now;
+  if (c->late && rest <= c->limits->high_mark) {
+    uint8_t *late = c->late;
+    c->late = NULL;
+    dx_conn_put(c, DX_FIN | DX_PONG, late + 1, late[0], 0);
+    free(late);
+  }
+}
+
+/* ---- end ---- */
+
+static void put_close(dx_conn *c, unsigned code, const char *reason,
+                      size_t n) {
+  uint8_t payload[DX_MAX_CONTROL];
+  payload[0] = (uint8_t)(code >> 8);
+  payload[1] = (uint8_t)code;
+  if (code == DX_CODE_NONE) {
+    n = 0;
+  } else {
+    n = dx_utf8_cut((const uint8_t *)reason, n, DX_MAX_REASON);
+    if (n)
+      memcpy(payload + 2, reason, n);
+    n += 2;
+  }
+  /* Without memory for it the peer sees the connection end all the same. */
+  dx_conn_put(c, DX_FIN | DX_CLOSE, payload, n, 0);
+  c->close_sent = 1;
+  dx_buffer_clear(&c->held, c->spare);
+}
+
+static void end(dx_conn *c, dx_error e) {
+  c->state = DX_CLOSED;
+  c->error = (uint8_t)e;
+  dx_reader_finish(&c->reader, c->spare);
+  drop_kept(c);
+}
+
+void dx_conn_fail(dx_conn *c, dx_error e) {
+  if (c->state == DX_CLOSED)
+    return;
+  const dx_error_row *row = &dx_errors[e];
+  if (c->state == DX_OPEN && row->close_code && !c->close_sent)
+    put_close(c, (unsigned)row->close_code, row->text, strlen(row->text));
+  end(c, e);
+}
+
+/* Whatever was noted takes effect. */
+static void finish(dx_conn *c) {
+  dx_error e = c->over ? (dx_error)c->over : (dx_error)c->eof;
+  if (e == DX_ERR_CLOSED && c->state == DX_OPEN)
+    put_close(c, c->code, "", 0); /* RFC 6455 5.5.1: the same code back */
+  if (e)
+    dx_conn_fail(c, e);
+}
+
+void dx_conn_close(dx_conn *c, unsigned code, const char *reason, size_t n,
+                   double now) {
+  if (c->state == DX_CLOSED || c->close_sent)
+    return;
+  c->asked = 1;
+  drop_queue(c);
+  if (c->state == DX_HANDSHAKE) {
+    end(c, DX_ERR_CLOSED);
+    return;
+  }
+  if (c->over) {
+    finish(c);
+    return;
+  }
+  put_close(c, code, reason, n);
+  c->state = DX_CLOSING;
+  c->beat.since = now;
+}
+
+void dx_conn_settle(dx_conn *c, double now) {
+  (void)now;
+  if (c->state != DX_HANDSHAKE && (c->over || c->eof))
+    finish(c);
+}
+
+/* ---- input ---- */
+
+void dx_conn_lend(dx_conn *c, uint8_t *p, size_t n, double now) {
+  drop_kept(c);
+  c->beat.last_in = now;
+  c->bytes_in += n;
+  if (c->state != DX_CLOSED)
+    dx_reader_lend(&c->reader, p, n);
+}
+
+void dx_conn_filled(dx_conn *c, size_t n, double now) {
+  c->beat.last_in = now;
+  c->bytes_in += n;
+  dx_reader_filled(&c->reader, n);
+}
+
+void dx_conn_eof(dx_conn *c, dx_error e) {
+  if (!c->eof)
+    c->eof = (uint8_t)e;
+}
+
+int dx_conn_keep(dx_conn *c) {
+  dx_reader *r = &c->reader;
+  if (r->n == 0 || c->kept)
+    return 0;
+  c->kept = malloc(r->n);
+  if (c->kept == NULL) {
+    r->n = 0;
+    dx_conn_fail(c, DX_ERR_NO_MEMORY);
+    return -1;
+  }
+  memcpy(c->kept, r->in, r->n);
+  r->in = c->kept;
+  return 0;
+}
+
+int dx_conn_head(dx_conn *c, const char **head, size_t *n) {
+  dx_reader *r = &c->reader;
+  size_t had = dx_buffer_length(&r->body);
+  if (r->n == 0)
+    return c->eof ? -(int)c->eof : 0;
+  long size = dx_http_scan_feed(&c->scan, r->in, r->n);
+  if (size < 0)
+    return -DX_ERR_HEAD_BYTES;
+  size_t used = size ? (size_t)size : r->n;
+  if (had + used > c->limits->max_header_bytes)
+    return -DX_ERR_HEAD_TOO_BIG;
+  *head = (const char *)r->in;
+  *n = used;
+  if (!size || had) {
+    uint8_t *p = dx_buffer_reserve(&r->body, c->spare, used);
+    if (p == NULL)
+      return -DX_ERR_NO_MEMORY;
+    memcpy(p, r->in, used);
+    r->body.end += used;
+    *head = (const char *)r->body.p;
+    *n = r->body.end;
+  }
+  r->in += used;
+  r->n -= used;
+  if (size == 0)
+    return c->eof ? -(int)c->eof : 0;
+  return 1;
+}
+
+void dx_conn_head_done(dx_conn *c) {
+  dx_buffer_clear(&c->reader.body, c->spare);
+  c->scan = (dx_http_scan){0};
+}
+
+size_t dx_conn_take(dx_conn *c, char *to, size_t max) {
+  dx_reader *r = &c->reader;
+  size_t n = r->n < max ? r->n : max;
+  if (n == 0)
+    return 0;
+  memcpy(to, r->in, n);
+  r->in += n;
+  r->n -= n;
+  return n;
+}
+
+void dx_conn_open(dx_conn *c, double now) {
+  dx_conn_head_done(c);
+  c->state = DX_OPEN;
+  c->beat.last_in = now;
+}
+
+static void got_ping(dx_conn *c, const dx_event *ev) {
+  if (dx_buffer_length(&c->out) <= c->limits->high_mark) {
+    dx_conn_put(c, DX_FIN | DX_PONG, ev->data, ev->n, 0);
+    return;
+  }
+  /* The peer does not read.  RFC 6455 5.5.3 lets us answer only the latest. */
+  if (c->late == NULL)
+    c->late = malloc(1 + DX_MAX_CONTROL);
+  if (c->late == NULL)
+    return;
+  c->late[0] = (uint8_t)ev->n;
+  memcpy(c->late + 1, ev->data, ev->n);
+}
+
+/* A pong answers its ping and all before it; others are allowed and ignored
+ * (RFC 6455 5.5.3). */
+static void got_pong(dx_conn *c, const dx_event *ev, double now) {
+  const uint8_t *p = ev->data;
+  if (ev->n != 4)
+    return;
+  uint32_t k = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
+               (uint32_t)p[2] << 8 | p[3];
+  /* Numbers wrap, so "newer" is a signed distance. */
+  if ((int32_t)(k - c->ping_seen) <= 0 || (int32_t)(c->ping_sent - k) < 0)
+    return;
+  c->ping_seen = k;
+  if ((int32_t)(k - c->ping_timed) < 0)
+    return;
+  if (k == c->ping_timed && c->beat.ping > 0)
+    c->latency = now - c->beat.ping;
+  c->beat.pinged = k != c->ping_sent;
+  c->ping_timed = c->ping_sent;
+  c->beat.ping = c->beat.pinged ? now : 0;
+}
+
+static dx_error got_close(dx_conn *c, const dx_event *ev) {
+  c->code = DX_CODE_NONE;
+  if (ev->n == 0)
+    return DX_ERR_CLOSED;
+  c->code = DX_CODE_ABNORMAL;
+  if (ev->n == 1)
+    return DX_ERR_CLOSE_LENGTH;
+  unsigned code = (unsigned)ev->data[0] << 8 | ev->data[1];
+  if (!dx_close_code_ok(code))
+    return DX_ERR_CLOSE_CODE;
+  if (!dx_utf8_valid(ev->data + 2, ev->n - 2))
+    return DX_ERR_CLOSE_UTF8;
+  c->code = (uint16_t)code;
+  if (ev->n > 2 && (c->reason = malloc(ev->n - 2))) {
+    c->reason_n = (uint8_t)(ev->n - 2);
+    memcpy(c->reason, ev->data + 2, ev->n - 2);
+  }
+  return DX_ERR_CLOSED;
+}
+
+static dx_error count_control(dx_conn *c, double now) {
+  if (now - c->control_since >= 1) {
+    c->control_since = now;
+    c->control = 0;
+  }
+  return ++c->control > c->limits->max_control_rate ? DX_ERR_CONTROL_RATE
+                                                    : DX_OK;
+}
+
+/* The next event that somebody may want; an end is only noted. */
+static dx_kind step(dx_conn *c, dx_event *ev, double now) {
+  while (!c->over) {
+    dx_kind kind = dx_reader_next(&c->reader, c->limits, c->spare, ev);
+    dx_error e = DX_OK;
+    switch (kind) {
+    case DX_MESSAGE:
+    case DX_PIECE:
+      if (c->state == DX_CLOSING)
+        continue; /* RFC 6455 1.4: nobody is there to take it */
+      c->messages_in += ev->last;
+      return kind;
+    case DX_GOT_PING:
+      e = count_control(c, now);
+      if (!e)
+        got_ping(c, ev);
+      break;
+    case DX_GOT_PONG:
+      e = count_control(c, now);
+      got_pong(c, ev, now);
+      break;
+    case DX_GOT_CLOSE:
+      e = got_close(c, ev);
+      break;
+    case DX_WANT:
+      drop_kept(c);
+      e = (dx_error)c->eof;
+      if (!e)
+        return DX_WANT;
+      break;
+    case DX_FAILED:
+      e = (dx_error)c->reader.error;
+      break;
+    }
+    c->over = (uint8_t)e;
+  }
+  return DX_FAILED;
+}
+
+static int enqueue(dx_conn *c, dx_kind kind, const dx_event *ev) {
+  dx_message *m = malloc(sizeof *m + ev->n);
+  if (m == NULL)
+    return -1;
+  m->next = NULL;
+  m->n = ev->n;
+  m->opcode = ev->opcode;
+  m->last = ev->last;
+  m->piece = kind == DX_PIECE;
+  if (ev->n)
+    memcpy(m->data, ev->data, ev->n);
+  if (c->queue)
+    c->queue_end->next = m;
+  else
+    c->queue = m;
+  c->queue_end = m;
+  c->queue_bytes += ev->n;
+  c->queue_length++;
+  return 0;
+}
+
+int dx_conn_hungry(const dx_conn *c) {
+  return c->state != DX_CLOSED && !c->eof && !c->over &&
+         c->queue_length < c->limits->max_queue &&
+         c->queue_bytes < c->limits->max_queue_bytes;
+}
+
+void dx_conn_pump(dx_conn *c, double now) {
+  if (c->state == DX_HANDSHAKE)
+    return;
+  while (c->state != DX_CLOSED && !c->over &&
+         c->queue_length < c->limits->max_queue &&
+         c->queue_bytes < c->limits->max_queue_bytes) {
+    dx_event ev;
+    dx_kind kind = step(c, &ev, now);
+    if (kind == DX_WANT)
+      return;
+    if (kind != DX_FAILED && enqueue(c, kind, &ev))
+      c->over = DX_ERR_NO_MEMORY;
+  }
+  if (c->over && c->queue == NULL)
+    finish(c);
+}
+
+/* The oldest of the queue becomes an event; it stays in memory until the next
+ * call. */
+static dx_kind pop(dx_conn *c, dx_event *ev) {
+  dx_message *m = c->queue;
+  c->queue = m->next;
+  c->taken = m;
+  c->queue_bytes -= m->n;
+  c->queue_length--;
+  *ev = (dx_event){m->data, m->n, m->opcode, m->last};
+  return m->piece ? DX_PIECE : DX_MESSAGE;
+}
+
+dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now) {
+  if (c->taken) {
+    free(c->taken);
+    c->taken = NULL;
+  }
+  if (c->asked)
+    return DX_FAILED;
+  if (c->queue)
+    return pop(c, ev);
+  if (c->state == DX_CLOSED)
+    return DX_FAILED;
+  dx_kind kind = step(c, ev, now);
+  if (kind == DX_FAILED)
+    finish(c);
+  return kind;
+}
+
+/* ---- time ---- */
+
+static dx_wait waiting_for(const dx_conn *c) {
+  switch (c->state) {
+  case DX_HANDSHAKE:
+    return c->eof ? DX_WAIT_NOTHING : DX_WAIT_HANDSHAKE;
+  case DX_OPEN:
+    return DX_WAIT_OPEN;
+  case DX_CLOSING:
+    return DX_WAIT_CLOSE;
+  default:
+    return DX_WAIT_NOTHING;
+  }
+}
+
+double dx_conn_due(const dx_conn *c) {
+  return dx_beat_due(&c->beat, c->limits, waiting_for(c));
+}
+
+void dx_conn_expire(dx_conn *c, double now) {
+  if (now < dx_conn_due(c))
+    return;
+  const dx_limits *l = c->limits;
+  uint32_t number;
+  if (c->beat.stalled > 0 && l->send_timeout > 0 &&
+      now >= c->beat.stalled + l->send_timeout)
+    dx_conn_fail(c, DX_ERR_LOST_SEND);
+  else if (c->state == DX_HANDSHAKE)
+    dx_conn_eof(c, DX_ERR_HANDSHAKE_SLOW);
+  else if (c->state == DX_CLOSING)
+    end(c, DX_ERR_LOST_CLOSE);
+  else if (c->beat.pinged)
+    dx_conn_fail(c, DX_ERR_LOST_PONG);
+  else
+    dx_conn_ping(c, &number);
+}
+
+void dx_conn_pause(dx_conn *c, int paused, double now) {
+  c->beat.paused = (uint8_t)paused;
+  if (!paused)
+    c->beat.last_in = now;
+}
