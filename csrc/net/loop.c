@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FLUSH_AT_MOST 64  /* links looked after before other events */
+#define LINGER 10.0       /* seconds, where close_timeout is switched off */
+
+double dx_loop_clock(void) { return (double)uv_hrtime() * 1e-9; }
+
+/* ---- links: descriptors ---- */
+
+static void on_poll(uv_poll_t *handle, int status, int events);
+
+static void watch(dx_link *l, int events) {
+  if (l->closed || l->events == events)
+    return;
+  l->events = (uint8_t)events;
+  if (events)
+    uv_poll_start(&l->poll, events, on_poll);
+  else
+    uv_poll_stop(&l->poll);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  dx_link *l = (dx_link *)handle;
+  if (l->rest)
+    dx_buffer_clear(l->rest, NULL);
+  free(l->rest);
+  free(l);
+}
+
+static void close_link(dx_link *l) {
+  if (l->closed)
+    return;
+  dx_timers_set(&l->loop->timers, &l->timer, INFINITY);
+  l->closed = 1;
+  l->loop->links--;
+  l->loop->unsent -= l->rest != NULL;
+  if (l->loop->borrower == l)
+    l->loop->borrower = NULL;
+  /* libuv must forget the descriptor before it is closed. */
+  uv_poll_stop(&l->poll);
+  close(l->fd);
+  if (!l->dirty)
+    uv_close((uv_handle_t *)&l->poll, on_closed);
+}
+
+dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn, void *owner) {
+  dx_link *l = calloc(1, sizeof *l);
+  int e = l ? uv_poll_init(&loop->uv, &l->poll, fd) : -ENOMEM;
+  if (e < 0) {
+    free(l);
+    close(fd);
+    errno = -e;
+    return NULL;
+  }
+  l->poll.data = l; /* tells links from other handles */
+  l->loop = loop;
+  l->fd = fd;
+  l->conn = conn;
+  l->owner = owner;
+  l->timer.kind = DX_TIMER_LINK;
+  loop->links++;
+  dx_link_touch(l);
+  return l;
+}
+
+void dx_link_touch(dx_link *l) {
+  if (l->dirty || l->closed)
+    return;
+  dx_loop *loop = l->loop;
+  l->dirty = 1;
+  l->next = NULL;
+  if (loop->dirty)
+    loop->dirty_end->next = l;
+  else
+    loop->dirty = l;
+  loop->dirty_end = l;
+}
+
+/* ---- links: sending ---- */
+
+/* Sending failed for good.  What the peer sent before may still be read, and
+ * may hold its close frame; reading will find the end. */
+static void send_failed(dx_link *l, int error) {
+  l->error = error;
+  l->blocked = 1;
+  if (l->conn) {
+    dx_buffer_clear(&l->conn->out, l->conn->spare);
+    l->conn->beat.stalled = 0;
+    if (!dx_conn_hungry(l->conn))
+      dx_conn_fail(l->conn, DX_ERR_LOST);
+  } else {
+    close_link(l);
+  }
+}
+
+void dx_link_send(dx_link *l) {
+  dx_conn *c = l->conn;
+  if (c == NULL || l->blocked || l->closed)
+    return;
+  const uint8_t *p;
+  size_t n = dx_conn_output(c, &p);
+  if (n == 0)
+    return;
+  ssize_t r = dx_socket_send(l->fd, p, n);
+  if (r >= 0) {
+    dx_conn_sent(c, (size_t)r, l->loop->now);
+    l->blocked = (size_t)r < n;
+  } else if (r == -EAGAIN) {
+    l->blocked = 1;
+    if (c->beat.stalled <= 0)
+      dx_conn_stalled(c, 1, l->loop->now);
+  } else {
+    send_failed(l, (int)-r);
+  }
+}
+
+dx_error dx_link_put_large(dx_link *l, uint8_t opcode, const void *data,
+                           size_t n) {
+  dx_conn *c = l->conn;
+  if (l->blocked || c->sending || !c->server || c->state != DX_OPEN)
+    return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
+  uint8_t head[DX_MAX_HEAD];
+  size_t head_n = dx_head_encode(head, DX_FIN | opcode, n, NULL);
+  const uint8_t *p;
+  size_t before = dx_conn_output(c, &p);
+  struct iovec parts[3] = {{(void *)(uintptr_t)p, before},
+                           {head, head_n},
+                           {(void *)(uintptr_t)data, n}};
+  ssize_t r = before ? dx_socket_sendv(l->fd, parts, 3)
+                     : dx_socket_sendv(l->fd, parts + 1, 2);
+  l->blocked = r < 0 || (size_t)r < before + head_n + n;
+  dx_link_touch(l);
+  if (r < 0 && r != -EAGAIN)
+    l->blocked = 0; /* dx_link_send will meet the error again */
+  if (r < (ssize_t)before || r <= 0) {
+    if (r > 0)
+      dx_conn_sent(c, (size_t)r, l->loop->now);
+    return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
+  }
+  if (before)
+    dx_conn_sent(c, before, l->loop->now);
+  dx_error e =
+      dx_conn_put_rest(c, head, head_n, data, n, (size_t)r - before);
+  if (l->blocked)
+    dx_conn_stalled(c, 1, l->loop->now);
+  return e;
+}
+
+/* ---- links: the end ---- */
+
+static int cut_at_once(dx_error e) {
+  return e == DX_ERR_LOST || e == DX_ERR_LOST_SEND || e == DX_ERR_LOST_CLOSE;
+}
+
+/* The connection is over: keep what has to be sent, let go of the rest. */
+static void detach(dx_link *l) {
+  dx_conn *c = l->conn;
+  double patience = c->limits->close_timeout;
+  dx_timers_set(&l->loop->timers, &l->timer,
+                l->loop->now + (patience > 0 ? patience : LINGER));
+  int cut = cut_at_once((dx_error)c->error);
+  if (!cut && dx_buffer_length(&c->out)) {
+    l->rest = malloc(sizeof *l->rest);
+    if (l->rest) {
+      l->loop->unsent++;
+      *l->rest = c->out;
+      c->out = (dx_buffer){0};
+    }
+  }
+  if (l->loop->borrower == l)
+    l->loop->borrower = NULL;
+  l->loop->hooks->ended(l);
+  l->conn = NULL;
+  l->owner = NULL;
+  if (cut)
+    close_link(l);
+}
+
+static void forget_rest(dx_link *l) {
+  if (l->rest == NULL)
+    return;
+  dx_buffer_clear(l->rest, NULL);
+  free(l->rest);
+  l->rest = NULL;
+  l->loop->unsent--;
+}
+
+static void tend_lingering(dx_link *l) {
+  if (l->rest && !l->blocked) {
+    dx_buffer *b = l->rest;
+    size_t n = dx_buffer_length(b);
+    ssize_t r = dx_socket_send(l->fd, b->p + b->start, n);
+    if (r < 0 && r != -EAGAIN) {
+      close_link(l);
+      return;
+    }
+    l->blocked = r < (ssize_t)n;
+    if (r > 0)
+      dx_buffer_consume(b, NULL, (size_t)r);
+    if (dx_buffer_length(b) == 0)
+      forget_rest(l);
+  }
+  if (l->rest == NULL && !l->shut) {
+    l->shut = 1;
+    shutdown(l->fd, SHUT_WR);
+  }
+  if (l->rest == NULL && l->hung_up) {
+    close_link(l);
+    return;
+  }
+  watch(l, (l->hung_up ? 0 : UV_READABLE) | (l->rest ? UV_WRITABLE : 0));
+}
+
+void dx_link_drop(dx_link *l) {
+  if (l->conn == NULL || l->closed)
+    return;
+  l->loop->now = dx_loop_clock();
+  dx_conn_close(l->conn, 1001, "", 0, l->loop->now);
+  dx_conn_fail(l->conn, DX_ERR_CLOSED);
+  dx_link_send(l);
+  if (!l->closed && l->conn)
+    detach(l);
+  dx_link_touch(l);
+}
+
+/* ---- links: looking after ---- */
+
+static void tend(dx_link *l) {
+  dx_conn *c = l->conn;
+  if (c == NULL) {
+    tend_lingering(l);
+    return;
+  }
+  dx_link_send(l);
+  if (c->state == DX_CLOSED) {
+    detach(l);
+    if (!l->closed)
+      tend_lingering(l);
+    return;
+  }
+  if (c->state > DX_HANDSHAKE && dx_conn_unread(c) && dx_conn_hungry(c))
+    l->loop->hooks->input(l); /* the queue has room again */
+  if (c->asked && l->reader)
+    l->loop->hooks->input(l); /* who waits for a message is told */
+  if (l->wants_drain && dx_conn_outbox(c) <= c->limits->high_mark / 4)
+    l->loop->hooks->drained(l);
+  int reads = dx_conn_hungry(c) && !dx_conn_unread(c);
+  if (reads == c->beat.paused)
+    dx_conn_pause(c, !reads, l->loop->now);
+  watch(l, (reads ? UV_READABLE : 0) | (l->blocked ? UV_WRITABLE : 0));
+  double due = dx_conn_due(c);
+  if (due < dx_timers_at(&l->loop->timers, &l->timer))
+    dx_timers_set(&l->loop->timers, &l->timer, due);
+}
+
+int dx_loop_flush(dx_loop *loop) {
+  for (int i = 0; loop->dirty && i < FLUSH_AT_MOST; i++) {
+    dx_link *l = loop->dirty;
+    loop->dirty = l->next;
+    l->dirty = 0;
+    if (l->closed)
+      uv_close((uv_handle_t *)&l->poll, on_closed);
+    else
+      tend(l);
+  }
+  return loop->dirty != NULL;
+}
+
+/* ---- links: receiving ---- */
+
+/* The receive buffer is about to be filled: whoever has unread input there
+ * takes it along. */
+static void reclaim_input(dx_loop *loop) {
+  if (loop->borrower && loop->borrower->conn) {
+    if (dx_conn_keep(loop->borrower->conn))
+      dx_link_touch(loop->borrower);
+  }
+  loop->borrower = NULL;
+}
+
+static void readable(dx_link *l) {
+  dx_loop *loop = l->loop;
+  dx_conn *c = l->conn;
+  uint8_t *p = loop->input;
+  size_t room = c ? dx_conn_room(c, &p) : 0;
+  if (c && (dx_conn_unread(c) || !dx_conn_hungry(c)))
+    return; /* watch() is about to stop this */
+  if (room == 0) {
+    reclaim_input(loop);
+    p = loop->input;
+  }
+  ssize_t r = dx_socket_receive(l->fd, p, room ? room : DX_INPUT_SIZE);
+  if (r == -EAGAIN)
+    return;
+  if (r <= 0) {
+    l->hung_up = 1;
+    if (r < 0)
+      l->error = (int)-r;
+    if (c == NULL) {
+      if (r < 0)
+        forget_rest(l); /* there is nobody to send it to */
+      return;
+    }
+    dx_conn_eof(c, r == 0 && !l->error ? DX_ERR_LOST_EOF : DX_ERR_LOST);
+  } else if (c == NULL) {
+    return; /* said after the end: nobody is interested */
+  } else if (room) {
+    dx_conn_filled(c, (size_t)r, loop->now);
+  } else {
+    dx_conn_lend(c, p, (size_t)r, loop->now);
+    loop->borrower = l;
+  }
+  loop->hooks->input(l);
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events) {
+  dx_link *l = (dx_link *)handle;
+  dx_loop *loop = l->loop;
+  if (l->closed)
+    return;
+  loop->now = dx_loop_clock();
+  if (status < 0) {
+    /* The descriptor has an error, and libuv stopped watching it; receiving
+     * tells which, after what the peer sent before. */
+    l->events = 0;
+    events = UV_READABLE;
+    l->blocked = 0;
+  }
+  if (events & UV_WRITABLE)
+    l->blocked = 0;
+  if (events & UV_READABLE)
+    readable(l);
+  dx_link_touch(l);
+  dx_loop_flush(loop);
+}
+
+/* ---- the loop ---- */
+
+static void on_alarm(uv_timer_t *alarm) { (void)alarm; }
+
+int dx_loop_init(dx_loop *loop, const dx_hooks *hooks) {
+  *loop = (dx_loop){.hooks = hooks, .alarm_at = INFINITY};
+  loop->input = malloc(DX_INPUT_SIZE);
+  if (loop->input == NULL)
+    return -ENOMEM;
+  int e = uv_loop_init(&loop->uv);
+  if (e < 0) {
+    free(loop->input);
+    return e;
+  }
+  uv_timer_init(&loop->uv, &loop->alarm);
+  loop->now = dx_loop_clock();
+  return 0;
+}
+
+static void close_handle(uv_handle_t *handle, void *unused) {
+  (void)unused;
+  if (uv_is_closing(handle))
+    return;
+  if (handle->data == handle) {
+    dx_link *l = (dx_link *)handle;
+    l->dirty = 0; /* the list is given up with the loop */
+    close_link(l);
+  } else {
+    uv_close(handle, NULL);
+  }
+}
+
+void dx_loop_close(dx_loop *loop) {
+  while (dx_loop_flush(loop))
+    ;
+  uv_walk(&loop->uv, close_handle, NULL);
+  uv_run(&loop->uv, UV_RUN_DEFAULT);
+  uv_loop_close(&loop->uv);
+  free(loop->input);
+  free(loop->timers.heap);
+  loop->input = NULL;
+}
+
+static void set_alarm(dx_loop *loop) {
+  double first = dx_timers_first(&loop->timers);
+  if (first == loop->alarm_at)
+    return;
+  loop->alarm_at = first;
+  if (isinf(first)) {
+    uv_timer_stop(&loop->alarm);
+    return;
+  }
+  double wait = ceil((first - dx_loop_clock()) * 1000);
+  uv_update_time(&loop->uv);
+  uv_timer_start(&loop->alarm, on_alarm, wait > 0 ? (uint64_t)wait : 0, 0);
+}
+
+static void link_expired(dx_link *l) {
+  dx_conn *c = l->conn;
+  if (c == NULL) {
+    close_link(l);
+    return;
+  }
+  if (l->loop->now >= dx_conn_due(c)) {
+    dx_conn_expire(c, l->loop->now);
+    l->loop->hooks->input(l);
+  }
+  dx_link_touch(l); /* sets the timer anew */
+}
+
+static void run_timers(dx_loop *loop) {
+  dx_timer *t;
+  loop->now = dx_loop_clock();
+  if (dx_timers_first(&loop->timers) > loop->now)
+    return;
+  loop->alarm_at = NAN; /* it went off, or is about to: set it again */
+  while ((t = dx_timers_expired(&loop->timers, loop->now))) {
+    if (t->kind == DX_TIMER_LINK)
+      link_expired((dx_link *)((char *)t - offsetof(dx_link, timer)));
+    else
+      loop->hooks->expired(loop, t);
+  }
+}
+
+void dx_loop_turn(dx_loop *loop, int wait) {
+  if (dx_loop_flush(loop))
+    wait = 0;
+  set_alarm(loop);
+  uv_run(&loop->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  run_timers(loop);
+  dx_loop_flush(loop);
+}
