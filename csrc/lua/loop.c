@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: MIT
+ * loop.c - the module duplex.loop: the native host's scheduler for Lua.  What
+ * it has for sockets is in lsocket.c. */
+#include "../core/version.h"
+#include "lsocket.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STAMP DX_VERSION " " DX_BUILD
+
+/* ---- time ---- */
+
+/* now() -> seconds of a monotonic clock */
+static int loop_now(lua_State *L) {
+  lua_pushnumber(L, dx_loop_clock());
+  return 1;
+}
+
+static int sleep_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  if (((ltask *)ctx)->why == LSTOPPED)
+    return lloop_push_stopped(L);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* sleep(seconds) -> true | nil, message, "STOPPED" */
+static int loop_sleep(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  luaL_checknumber(L, 1);
+  double deadline = ltask_deadline(L, 1);
+  ltask *t = ltask_self(L, loop);
+  if (loop->stopping)
+    return lloop_push_stopped(L);
+  t->what = 0xff;
+  return ltask_wait(L, loop, t, &loop->sleepers, deadline, (lua_KContext)t,
+                    sleep_k);
+}
+
+/* ---- tasks ---- */
+
+static int start(lua_State *L, int brief) {
+  lloop *loop = lloop_get(L);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  /* spawn(fn, done, ...): the function goes to where its arguments begin */
+  luaL_checkany(L, 2);
+  lua_pushvalue(L, 1);
+  lua_insert(L, 3);
+  ltask_spawn(L, loop, lua_isfunction(L, 2) ? 2 : 0, lua_gettop(L) - 3,
+              brief);
+  return 0;
+}
+
+/* spawn(fn, done or nil, ...): run fn(...) as a task; then, however it ended,
+ * done(what it died of or nil, its first argument) */
+static int loop_spawn(lua_State *L) { return start(L, 0); }
+
+/* brief(fn, done or nil, ...): as spawn, for what will not take long: its
+ * coroutine is used again */
+static int loop_brief(lua_State *L) { return start(L, 1); }
+
+/* ---- events ---- */
+
+typedef struct levent {
+  ltask *waiters;
+  int set;
+} levent;
+
+static int event_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  if (((ltask *)ctx)->why == LTIMEOUT)
+    return lloop_push_timeout(L);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* e:wait([timeout]) -> true | nil, message, "TIMEOUT" */
+static int event_wait(lua_State *L) {
+  levent *e = luaL_checkudata(L, 1, "duplex.event");
+  lloop *loop = lloop_get(L);
+  double deadline = ltask_deadline(L, 2);
+  if (e->set) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  ltask *t = ltask_self(L, loop);
+  t->what = 0xff;
+  return ltask_wait(L, loop, t, &e->waiters, deadline, (lua_KContext)t,
+                    event_k);
+}
+
+/* e:set(): wakes all who wait, and lets pass all who come, until e:clear() */
+static int event_set(lua_State *L) {
+  levent *e = luaL_checkudata(L, 1, "duplex.event");
+  e->set = 1;
+  ltask_wake_all(lloop_get(L), &e->waiters, 0xff, LWOKEN);
+  return 0;
+}
+
+static int event_clear(lua_State *L) {
+  levent *e = luaL_checkudata(L, 1, "duplex.event");
+  e->set = 0;
+  return 0;
+}
+
+static int loop_event(lua_State *L) {
+  levent *e = lua_newuserdatauv(L, sizeof *e, 0);
+  *e = (levent){0};
+  luaL_setmetatable(L, "duplex.event");
+  return 1;
+}
+
+/* ---- signals ---- */
+
+static const struct {
+  const char *name;
+  int number;
+} signals[] = {{"SIGHUP", SIGHUP},   {"SIGINT", SIGINT},
+               {"SIGTERM", SIGTERM}, {"SIGUSR1", SIGUSR1},
+               {"SIGUSR2", SIGUSR2}, {"SIGQUIT", SIGQUIT},
+               {"SIGCHLD", SIGCHLD}, {"SIGWINCH", SIGWINCH}};
+
+enum { SIGNALS = sizeof signals / sizeof *signals };
+
+/* The signals that one call of signal() waits for. */
+typedef struct lsignals {
+  uv_signal_t handles[SIGNALS];
+  lloop *loop;
+  ltask *waiters;
+  int count, open; /* handles in use; not yet closed */
+  int got;
+} lsignals;
+
+static void signals_closed(uv_handle_t *handle) {
+  lsignals *s = handle->data;
+  if (--s->open == 0)
+    free(s);
+}
+
+static int signals_gc(lua_State *L) {
+  lsignals **box = lua_touserdata(L, 1), *s = *box;
+  *box = NULL;
+  for (int i = 0; s && i < s->count; i++)
+    uv_close((uv_handle_t *)&s->handles[i], signals_closed);
+  return 0;
+}
+
+static void signal_came(uv_signal_t *handle, int number) {
+  lsignals *s = handle->data;
+  s->got = number;
+  ltask_wake_all(s->loop, &s->waiters, 0xff, LWOKEN);
+}
+
+static int signal_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  int got = ((lsignals *)ctx)->got;
+  lua_settop(L, 1); /* the box */
+  signals_gc(L);
+  for (int i = 0; i < SIGNALS; i++)
+    if (signals[i].number == got)
+      lua_pushstring(L, signals[i].name);
+  return lua_gettop(L) > 1 ? 1 : lloop_push_stopped(L);
+}
+
+/* signal(name, ...) -> name of the one that came; what it would do by default
+ * does not happen */
+static int loop_signal(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  int n = lua_gettop(L), numbers[SIGNALS];
+  luaL_argcheck(L, n >= 1 && n <= SIGNALS, 1, "name of a signal expected");
+  for (int k = 0; k < n; k++) {
+    const char *name = luaL_checkstring(L, k + 1);
+    int i = 0;
+    while (i < SIGNALS && strcmp(signals[i].name, name) != 0)
+      i++;
+    if (i == SIGNALS)
+      return luaL_argerror(L, k + 1,
+                           "unknown signal (SIGHUP, SIGINT, SIGTERM, SIGUSR1, "
+                           "SIGUSR2, SIGQUIT, SIGCHLD, SIGWINCH)");
+    numbers[k] = signals[i].number;
+  }
+  ltask *t = ltask_self(L, loop);
+  t->what = 0xff;
+  lsignals **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_setmetatable(L, "duplex.signals");
+  lua_insert(L, 1);
+  lsignals *s = *box = calloc(1, sizeof *s);
+  if (s == NULL)
+    return luaL_error(L, "out of memory");
+  s->loop = loop;
+  s->count = s->open = n;
+  for (int k = 0; k < n; k++) {
+    uv_signal_init(&loop->net.uv, &s->handles[k]);
+    s->handles[k].data = s;
+    uv_signal_start(&s->handles[k], signal_came, numbers[k]);
+    uv_unref((uv_handle_t *)&s->handles[k]);
+  }
+  return ltask_wait(L, loop, t, &s->waiters, INFINITY, (lua_KContext)s,
+                    signal_k);
+}
+
+/* ---- names ---- */
+
+typedef struct lresolve {
+  uv_getaddrinfo_t request;
+  lloop *loop;
+  ltask *waiters;
+  struct addrinfo *found;
+  int status, done;
+} lresolve;
+
+static void resolve_free(lresolve *r) {
+  if (r->found)
+    uv_freeaddrinfo(r->found);
+  free(r);
+}
+
+static void resolved(uv_getaddrinfo_t *request, int status,
+                     struct addrinfo *found) {
+  lresolve *r = (lresolve *)request;
+  r->status = status;
+  r->found = found;
+  if (r->done || r->loop->closing) { /* nobody waits any more */
+    resolve_free(r);
+    return;
+  }
+  r->done = 1;
+  ltask_wake_all(r->loop, &r->waiters, 0xff, LWOKEN);
+}
+
+static int resolve_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  lresolve *r = (lresolve *)ctx;
+  if (!r->done) { /* timed out: the answer will come to nobody */
+    r->done = 1;
+    uv_cancel((uv_req_t *)&r->request);
+    return lloop_push_timeout(L);
+  }
+  if (r->status < 0) {
+    const char *text = uv_strerror(r->status);
+    resolve_free(r);
+    return dx_push_failure(L, "DNS", text);
+  }
+  /* Texts are made before the list is, so that nothing raises in between. */
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (struct addrinfo *a = r->found; a; a = a->ai_next) {
+    dx_address address = {.length = a->ai_addrlen};
+    char text[INET6_ADDRSTRLEN + 1];
+    int port;
+    memcpy(&address.storage, a->ai_addr, a->ai_addrlen);
+    if (dx_address_text(&address, text, sizeof text, &port) == 0) {
+      lua_pushstring(L, text);
+      lua_rawseti(L, -2, ++n);
+    }
+  }
+  resolve_free(r);
+  return 1;
+}
+
+/* resolve(name [, timeout]) -> list of numeric addresses, in the order of the
+ * system | nil, message, "DNS" or "TIMEOUT" */
+static int loop_resolve(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  const char *name = luaL_checkstring(L, 1);
+  double deadline = ltask_deadline(L, 2);
+  dx_address numeric;
+  if (dx_address_numeric(&numeric, name, 0) == 0) {
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    return 1;
+  }
+  ltask *t = ltask_self(L, loop);
+  t->what = 0xff;
+  lresolve *r = calloc(1, sizeof *r);
+  if (r == NULL)
+    return luaL_error(L, "out of memory");
+  r->loop = loop;
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+  int e = uv_getaddrinfo(&loop->net.uv, &r->request, resolved, name, NULL,
+                         &hints);
+  if (e < 0) {
+    free(r);
+    return dx_push_failure(L, "DNS", uv_strerror(e));
+  }
+  return ltask_wait(L, loop, t, &r->waiters, deadline, (lua_KContext)r,
+                    resolve_k);
+}
+
+/* ---- running ---- */
+
+/* Is there still something that run() has to wait for? */
+static int alive(const lloop *loop) {
+  return loop->tasks > 0 || loop->net.unsent > 0 || loop->net.dirty;
+}
+
+/* run(): turn the loop until nothing is left to do, or quit() */
+static int loop_run(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  if (loop->turning)
+    return luaL_error(L, "the loop is running already");
+  while (alive(loop) && !loop->quit)
+    ltask_turn(L, loop, 1);
+  loop->quit = 0;
+  return 0;
+}
+
+static int loop_quit(lua_State *L) {
+  lloop_get(L)->quit = 1;
+  return 0;
+}
+
+/* can_wait() -> whether a call that waits may be made here */
+static int loop_can_wait(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  int is_main = lua_pushthread(L);
+  int in_task = loop->current && loop->current->co == L && lua_isyieldable(L);
+  lua_pushboolean(L, in_task || (is_main && !loop->turning));
+  return 1;
+}
+
+static void wait_over(uv_timer_t *timer) { (void)timer; }
+
+/* step([timeout]) -> whether something is left to do: waits for events at most
+ * so long (0), and handles them */
+static int loop_step(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  double timeout = luaL_optnumber(L, 1, 0);
+  if (loop->turning)
+    return luaL_error(L, "the loop is running already");
+  int wait = timeout > 0 && loop->ready == NULL;
+  if (wait) {
+    uv_timer_t *timer = &loop->patience;
+    uv_update_time(&loop->net.uv);
+    uv_timer_start(timer, wait_over, (uint64_t)(timeout * 1000), 0);
+  }
+  ltask_turn(L, loop, wait);
+  uv_timer_stop(&loop->patience);
+  lua_pushboolean(L, alive(loop));
+  return 1;
+}
+
+/* fd() -> a descriptor that is readable when step() has something to do */
+static int loop_fd(lua_State *L) {
+  lua_pushinteger(L, uv_backend_fd(&lloop_get(L)->net.uv));
+  return 1;
+}
+
+/* timeout() -> seconds until step() is due even if fd() is not readable, or
+ * nil when there is no such time */
+static int loop_timeout(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  double first = dx_timers_first(&loop->net.timers) - dx_loop_clock();
+  if (loop->ready || loop->ended || loop->net.dirty || first < 0)
+    first = 0;
+  if (first == INFINITY)
+    return 0;
+  lua_pushnumber(L, first);
+  return 1;
+}
+
+/* alive() -> whether tasks are left */
+static int loop_alive(lua_State *L) {
+  lua_pushboolean(L, alive(lloop_get(L)));
+  return 1;
+}
+
+/* stopping(on): sleepers wake, and waits that begin now fail, with STOPPED */
+static int loop_stopping(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  loop->stopping = lua_toboolean(L, 1);
+  if (loop->stopping)
+    ltask_wake_all(loop, &loop->sleepers, 0xff, LSTOPPED);
+  return 0;
+}
+
+static void interrupted(uv_signal_t *handle, int number) {
+  ((lloop *)handle->data)->signal = number;
+}
+
+/* interrupts(fn or nil): call fn(number) in a task for SIGINT and SIGTERM */
+static int loop_interrupts(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  lua_settop(L, 1);
+  int on = lua_isfunction(L, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
+  lua_insert(L, 1);
+  lua_setiuservalue(L, 1, LLOOP_SIGNAL);
+  static const int numbers[2] = {SIGINT, SIGTERM};
+  for (int i = 0; i < 2; i++) {
+    if (on)
+      uv_signal_start(&loop->interrupts[i], interrupted, numbers[i]);
+    else
+      uv_signal_stop(&loop->interrupts[i]);
+  }
+  return 0;
+}
+
+/* raise(number): let a signal do what it does by default */
+static int loop_raise(lua_State *L) {
+  int number = (int)luaL_checkinteger(L, 1);
+  signal(number, SIG_DFL);
+  raise(number);
+  return 0;
+}
+
+static void timer_expired(dx_loop *net, dx_timer *timer) {
+  ltask *t = (ltask *)((char *)timer - offsetof(ltask, timer));
+  ltask_wake((lloop *)net, t, LTIMEOUT);
+}
+
+static const dx_hooks hooks = {.input = lsocket_input,
+                               .drained = lsocket_drained,
+                               .ended = lsocket_ended,
+                               .expired = timer_expired};
+
+static int loop_gc(lua_State *L) {
+  lloop *loop = lua_touserdata(L, 1);
+  if (loop->net.input == NULL)
+    return 0;
+  loop->closing = 1;
+  dx_loop_close(&loop->net);
+  for (int i = 0; i < loop->slots; i++)
+    free(loop->all[i]);
+  free(loop->all);
+  loop->all = NULL;
+  return 0;
+}
+
+static lloop *new_loop(lua_State *L) {
+  lloop *loop = lua_newuserdatauv(L, sizeof *loop, LLOOP_VALUES);
+  memset(loop, 0, sizeof *loop);
+  loop->free_slot = -1;
+  loop->top.timer.kind = DX_TIMER_OTHER;
+  int e = dx_loop_init(&loop->net, &hooks);
+  if (e)
+    luaL_error(L, "duplex.loop: %s", strerror(-e));
+  uv_timer_init(&loop->net.uv, &loop->patience);
+  for (int i = 0; i < 2; i++) {
+    uv_signal_init(&loop->net.uv, &loop->interrupts[i]);
+    loop->interrupts[i].data = loop;
+    uv_unref((uv_handle_t *)&loop->interrupts[i]);
+  }
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, LLOOP_ANCHORS);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, LLOOP_IDLE);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, LLOOP_ENDS);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, loop_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, loop);
+  return loop;
+}
+
+static const luaL_Reg event_methods[] = {{"wait", event_wait},
+                                         {"set", event_set},
+                                         {"clear", event_clear},
+                                         {NULL, NULL}};
+
+static const luaL_Reg functions[] = {
+    {"now", loop_now},           {"sleep", loop_sleep},
+    {"spawn", loop_spawn},       {"brief", loop_brief},
+    {"event", loop_event},       {"signal", loop_signal},
+    {"resolve", loop_resolve},   {"run", loop_run},
+    {"quit", loop_quit},         {"can_wait", loop_can_wait},
+    {"step", loop_step},         {"fd", loop_fd},
+    {"timeout", loop_timeout},   {"alive", loop_alive},
+    {"stopping", loop_stopping}, {"interrupts", loop_interrupts},
+    {"raise", loop_raise},       {NULL, NULL}};
+
+DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
+  luaL_checkversion(L);
+  new_loop(L); /* the upvalue of every function */
+  int loop = lua_gettop(L);
+  luaL_newmetatable(L, "duplex.signals");
+  lua_pushcfunction(L, signals_gc);
+  lua_setfield(L, -2, "__gc");
+  luaL_newmetatable(L, "duplex.event");
+  lua_newtable(L);
+  lua_pushvalue(L, loop);
+  luaL_setfuncs(L, event_methods, 1);
+  lua_setfield(L, -2, "__index");
+  lua_newtable(L);
+  lua_pushvalue(L, loop);
+  luaL_setfuncs(L, functions, 1);
+  lua_pushvalue(L, loop);
+  luaL_setfuncs(L, lsocket_functions, 1);
+  lsocket_types(L, loop);
+  lua_pushliteral(L, STAMP);
+  lua_setfield(L, -2, "stamp");
+  return 1;
+}

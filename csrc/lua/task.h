@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ * task.h - the native scheduler: coroutines that wait.
+ *
+ * A task waits in at most one list and for at most one deadline; waking it
+ * takes it out of both and queues it.  No task resumes another: tasks run from
+ * ltask_turn, or, for the sake of speed, straight from the event they waited
+ * for.  A callback of libuv calls no Lua function that can raise, but for
+ * lua_resume, which catches.
+ *
+ * The program's main thread can wait too: then it turns the loop itself until
+ * it is woken. */
+#ifndef DX_TASK_H
+#define DX_TASK_H
+
+#include "../net/loop.h"
+#include "compat.h"
+
+typedef enum lwhy { LWOKEN, LTIMEOUT, LSTOPPED } lwhy;
+
+typedef struct ltask {
+  lua_State *co; /* NULL: the main thread of the program */
+  struct ltask *next, *prev;
+  struct ltask **list; /* where it is linked, a ring; NULL: nowhere */
+  double deadline;     /* of what it waits for; INFINITY: none */
+  dx_timer timer;
+  int slot; /* where it is anchored */
+  uint8_t why;
+  uint8_t what; /* for the owner of the list: what it waits for */
+  uint8_t waiting;
+  uint8_t brief; /* its coroutine is used again */
+  uint8_t status; /* LUA_OK or an error, once ended */
+} ltask;
+
+typedef struct lloop {
+  dx_loop net;
+  ltask top; /* stands for the main thread */
+  ltask *current;
+  ltask *ready, *ended, *sleepers; /* lists */
+  int slots, free_slot;            /* of the table of anchors */
+  ltask **all;                     /* by slot, NULL where it is free */
+  int room;                        /* of 'all' */
+  int closing;                     /* the state is being closed */
+  int quit;                        /* run() is to return */
+  struct lconn *ended_conns;       /* whose end somebody wants to know of */
+  int idle;                        /* coroutines to be used again */
+  size_t tasks;                    /* alive */
+  int turning;                     /* ltask_turn is running */
+  int stopping;                    /* waits get STOPPED */
+  int signal;                      /* one that came and was not handled */
+  uv_timer_t patience;             /* of step() */
+  uv_signal_t interrupts[2];
+} lloop;
+
+/* The loop of this state, from the first upvalue of a function. */
+static inline lloop *lloop_get(lua_State *L) {
+  return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* User values of the loop's userdata. */
+enum {
+  LLOOP_ANCHORS = 1,
+  LLOOP_IDLE,   /* coroutines to be used again */
+  LLOOP_SIGNAL, /* what to call for SIGINT and SIGTERM */
+  LLOOP_ENDS,   /* what to call when a connection is over, by its address */
+  LLOOP_VALUES = LLOOP_ENDS
+};
+
+void ltask_link(ltask **list, ltask *t);
+void ltask_unlink(ltask *t);
+
+/* Wake a task, or all in a list whose 'what' meets 'mask'. */
+void ltask_wake(lloop *loop, ltask *t, lwhy why);
+void ltask_wake_all(lloop *loop, ltask **list, uint8_t mask, lwhy why);
+
+/* The task that runs 'L'; raises when L cannot wait. */
+ltask *ltask_self(lua_State *L, lloop *loop);
+
+/* Wait in 'list' (or NULL) until woken or until 'deadline', then go on with
+ * k(L, status, ctx); to be returned: return ltask_wait(...).  t->why tells. */
+int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
+               double deadline, lua_KContext ctx, lua_KFunction k);
+
+/* Resume a task now, rather than queue it. */
+void ltask_run(lloop *loop, ltask *t);
+
+/* A function at the stack top below 'n' arguments becomes a task.  'done', at
+ * stack index 'done', is called in a task of its own as done(error or nil, first
+ * argument) when it ended. */
+ltask *ltask_spawn(lua_State *L, lloop *loop, int done, int n, int brief);
+
+/* Run what is ready, then wait for events if 'wait' and nothing is ready. */
+void ltask_turn(lua_State *L, lloop *loop, int wait);
+
+/* Seconds at 'index' as a deadline: nil is none, 0 polls; raises. */
+double ltask_deadline(lua_State *L, int index);
+
+int lloop_push_timeout(lua_State *L);
+int lloop_push_stopped(lua_State *L);
+
+#endif
