@@ -1,0 +1,44 @@
+-- SPDX-License-Identifier: MIT
+-- duplex echo: a server that sends every message back.
+
+local echo = {}
+
+---@type duplex.CommandSpec
+echo.spec = {
+  name = "echo",
+  text = "Serves WebSockets that send every message back.",
+  rows = {
+    { name = "--host", value = "ADDRESS", default = "127.0.0.1", text = "Address to listen on; * for all." },
+    { name = "--port", value = "N", number = true, default = 8080, text = "TCP port; 0 for any free one." },
+    { name = "--unix", value = "PATH", text = "Listen on a Unix socket instead." },
+    { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages close the connection (1009)." },
+  },
+}
+
+local function handler(ws)
+  for message, kind in ws:messages() do
+    ws:send(message, kind)
+  end
+end
+
+function echo.run(values)
+  local duplex = require "duplex"
+  require("duplex.loop").descriptors(true) -- as many as the system allows
+  local status = 0
+  duplex.run(function()
+    local options = { host = values.host, port = values.port, max_message = values.max_message }
+    if values.unix then options = { unix = values.unix, max_message = values.max_message } end
+    local fine, server, message = pcall(duplex.serve, options, handler)
+    if not fine then server, message = nil, server end
+    if not server then
+      io.stderr:write("duplex: ", message, "\n")
+      status = 1
+      return
+    end
+    io.stdout:write("listening on ", server.url, "\n")
+    io.stdout:flush()
+  end)
+  return status
+end
+
+return echo

@@ -1,0 +1,403 @@
+-- SPDX-License-Identifier: MIT
+-- What a WebSocket connection can do, for any host: calls that wait are built
+-- here from those of duplex.core, which never wait, and from one primitive of
+-- the transport:
+--
+--   transport.wait(ws, what, timeout) -> true: look again | nil, message, id
+--     what = "input": the one reader waits for bytes
+--            "drain": the outbox may take more
+--            "change": anything, input included
+--            "end": the connection is over
+--   transport.flush(ws)      there may be something to send (optional)
+--   transport.on_end(ws, fn) fn() once ws is over, where it must not wait
+--   transport.peer(ws)       address, port
+--   transport.methods(send_source)  faster twins of methods below (optional)
+
+local core = require "duplex.core"
+local request = require "duplex.request"
+
+local connection = {}
+
+-- User values of a connection, see csrc/lua/lconn.h.
+local REQUEST, DATA, EXTRA = 1, 2, 3
+
+--- What few connections need, made when it is needed.
+---@param ws duplex.Connection
+---@return table
+function connection.extra(ws)
+  return core.value(ws, EXTRA) or core.value(ws, EXTRA, {})
+end
+
+local extra = connection.extra
+
+---@class duplex.Connection
+---@field id integer unique in this process
+---@field state "open"|"closing"|"closed"
+---@field subprotocol string|nil the one agreed on
+---@field extensions string those agreed on, "" for none
+---@field address string|nil of the peer; "unix" for a Unix socket
+---@field port integer|nil of the peer
+---@field latency number|nil seconds of the last answered ping
+---@field outbox integer bytes that wait to be sent
+---@field request duplex.Request|nil what the client asked for (servers)
+---@field response table|nil { status, headers } of the handshake (clients)
+---@field data any yours; starts as request.data
+---@field close_code integer|nil received; 1005 none given, 1006 none came
+---@field close_reason string|nil received
+---@field close_error string|nil why it ended, nil when cleanly
+local getters = {
+  id = core.id,
+  latency = core.latency,
+  outbox = core.outbox,
+  close_code = core.close_code,
+  close_reason = core.close_reason,
+  close_error = core.close_error,
+}
+
+function getters.state(ws)
+  local state = core.state(ws)
+  return state == "handshake" and "open" or state
+end
+
+function getters.data(ws) return core.value(ws, DATA) end
+
+-- The head is kept as it came: most programs never look into it.
+function getters.request(ws)
+  local value = core.value(ws, REQUEST)
+  if type(value) ~= "string" then return value end
+  return core.value(ws, REQUEST, request.new(value, ws))
+end
+
+function getters.subprotocol(ws)
+  local e = core.value(ws, EXTRA)
+  return e and e.subprotocol
+end
+
+function getters.response(ws)
+  local e = core.value(ws, EXTRA)
+  return e and e.response
+end
+
+function getters.extensions() return "" end
+
+local function nothing() end
+
+local function check_function(value, name)
+  if type(value) ~= "function" then
+    error(name .. " must be a function, got " .. type(value), 3)
+  end
+end
+
+--- A class of connections for one host and one kind of transport.
+---@param host table
+---@param transport table
+---@return table metatable for core.connection
+function connection.class(host, transport)
+  local now, wait = host.now, transport.wait
+  local flush = transport.flush or nothing
+  local methods = {}
+
+  local own_getters = setmetatable({}, { __index = getters })
+  for name, getter in pairs(getters) do own_getters[name] = getter end
+  function own_getters.address(ws) return (transport.peer(ws)) end
+  function own_getters.port(ws)
+    local _, port = transport.peer(ws)
+    return port
+  end
+
+  -- Seconds left until a deadline, for calls that wait several times.
+  local function left(deadline)
+    return deadline and math.max(0, deadline - now())
+  end
+
+  --- The next whole message.
+  ---@param ws duplex.Connection
+  ---@param timeout? number seconds; nil = no limit, 0 = poll. A timeout loses
+  ---  nothing: call again.
+  ---@return string|nil data, string kind_or_message, string|nil id
+  function methods.receive(ws, timeout)
+    local deadline = timeout and now() + timeout
+    while true do
+      local data, kind, last = core.next(ws, now())
+      if data then
+        if not last then
+          error("this message was begun with receive_to, which has to finish it", 2)
+        end
+        flush(ws)
+        return data, kind
+      end
+      flush(ws)
+      if last then return nil, kind, last end
+      local ok, message, id = wait(ws, "input", left(deadline))
+      if not ok then return nil, message, id end
+    end
+  end
+
+  local function next_message(ws) return methods.receive(ws) end
+
+  --- Iterates over messages until the end of the connection, whatever it is;
+  --- ws.close_error tells. In PUC Lua 5.1 no iterator can wait: use receive.
+  ---@param ws duplex.Connection
+  ---@return fun(): string?, string? , duplex.Connection
+  function methods.messages(ws) return next_message, ws end
+
+  --- The next message in pieces, as they come; it is never whole in memory.
+  --- After a timeout call again with the same sink to go on.
+  ---@param ws duplex.Connection
+  ---@param sink fun(piece: string) may wait
+  ---@param timeout? number seconds to wait for a piece
+  ---@return integer|nil bytes, string kind_or_message, string|nil id
+  function methods.receive_to(ws, sink, timeout)
+    check_function(sink, "sink")
+    core.pieces(ws)
+    local bytes = 0
+    while true do
+      local data, kind, last = core.next(ws, now())
+      flush(ws)
+      if data then
+        bytes = bytes + #data
+        if data ~= "" then sink(data) end
+        if last then return bytes, kind end
+      elseif last then
+        return nil, kind, last
+      else
+        local ok, message, id = wait(ws, "input", timeout)
+        if not ok then return nil, message, id end
+      end
+    end
+  end
+
+  -- Waits until the outbox takes more. The end is for the next call to find.
+  local function drain(ws)
+    while core.high(ws) do
+      local ok, message, id = wait(ws, "drain")
+      if not ok then return nil, message, id end
+    end
+    return true
+  end
+
+  -- One fragmented message at a time: others wait for their turn. Everything
+  -- else that is sent meanwhile is held back by the core.
+  local function take_turn(ws)
+    local e = extra(ws)
+    while e.streaming do
+      local ok, message, id = e.streaming:wait()
+      if not ok then return nil, message, id end
+    end
+    e.streaming = host.event()
+    return e.streaming
+  end
+
+  local function end_turn(ws, turn)
+    extra(ws).streaming = nil
+    turn:set()
+  end
+
+  local function send_pieces(ws, source, kind)
+    local first, text = true, kind ~= "binary" and 0 or nil
+    while true do
+      local piece = source()
+      if piece ~= nil and type(piece) ~= "string" then
+        error("a source must return strings, then nil; got " .. type(piece), 0)
+      end
+      text = text and core.utf8_feed(text, piece or "")
+      if kind ~= "binary" and (not text or (piece == nil and text ~= 0)) then
+        error("text is not valid UTF-8; send bytes with kind \"binary\"", 0)
+      end
+      local ok, message, id = drain(ws)
+      if ok then
+        ok, message, id = core.put_fragment(ws, piece or "", kind, first, piece == nil)
+        flush(ws)
+      end
+      if not ok then return nil, message, id end
+      if piece == nil then return true end
+      first = false
+    end
+  end
+
+  local function send_source(ws, source, kind)
+    if kind ~= nil and kind ~= "text" and kind ~= "binary" then
+      error("kind must be \"text\" or \"binary\"", 3)
+    end
+    local turn, message, id = take_turn(ws)
+    if not turn then return nil, message, id end
+    -- Half a message cannot be taken back: when the source fails, so does the
+    -- connection.
+    local fine, ok
+    fine, ok, message, id = host.pcall(send_pieces, ws, source, kind or "text")
+    end_turn(ws, turn)
+    if fine then return ok, message, id end
+    core.close(ws, 1011, "", now())
+    flush(ws)
+    error(ok, 0)
+  end
+
+  --- Queues a message. Waits only while more than high_mark bytes wait to
+  --- leave; nothing is dropped silently.
+  ---@param ws duplex.Connection
+  ---@param data string|fun(): string? a message, or a source of pieces that
+  ---  become one fragmented message; when it raises, the connection ends (1011)
+  ---@param kind? "text"|"binary" default "text"
+  ---@param options? table reserved for compression
+  ---@return true|nil ok, string? message, string? id
+  function methods.send(ws, data, kind, options)
+    if type(data) == "function" then return send_source(ws, data, kind) end
+    if options ~= nil and type(options) ~= "table" then
+      error("options of send must be a table", 2)
+    end
+    local ok, message, id = drain(ws)
+    if not ok then return nil, message, id end
+    ok, message, id = core.put(ws, data, kind)
+    flush(ws)
+    return ok, message, id
+  end
+
+  --- Queues a message if it fits, and never waits.
+  ---@param ws duplex.Connection
+  ---@param data string
+  ---@param kind? "text"|"binary" default "text"
+  ---@return true|nil ok, string? message, string? id "FULL" when more than
+  ---  max_outbox bytes would wait
+  function methods.try_send(ws, data, kind)
+    local ok, message, id = core.try_put(ws, data, kind)
+    flush(ws)
+    return ok, message, id
+  end
+
+  --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
+  ---@param ws duplex.Connection
+  ---@param timeout? number seconds
+  ---@return number|nil seconds of the round trip, string? message, string? id
+  function methods.ping(ws, timeout)
+    local began = now()
+    local deadline = timeout and began + timeout
+    local number, message, id = core.ping(ws)
+    if not number then return nil, message, id end
+    flush(ws)
+    while not core.answered(ws, number) do
+      local ended
+      ended, message, id = core.ended(ws)
+      if id then return ended, message, id end
+      local ok
+      ok, message, id = wait(ws, "change", left(deadline))
+      if not ok then return nil, message, id end
+    end
+    return now() - began
+  end
+
+  --- Closes: sends a close frame and waits for the peer's. Whoever waits to
+  --- receive gets CLOSED. May be called again, by anyone.
+  ---@param ws duplex.Connection
+  ---@param code? integer default 1000; 1000..1003, 1007..1014, 3000..4999
+  ---@param reason? string cut at 123 bytes
+  ---@param timeout? number seconds to wait, default close_timeout; 0 = cut
+  ---@return true
+  function methods.close(ws, code, reason, timeout)
+    core.close(ws, code or 1000, reason or "", now())
+    flush(ws)
+    local deadline = timeout and now() + timeout
+    while core.state(ws) ~= "closed" do
+      local at = math.min(deadline or math.huge, core.due(ws))
+      if at <= now() or not wait(ws, "end", at - now()) then
+        if at < math.huge and at <= now() then
+          core.fail(ws, timeout == 0 and "CLOSED" or "LOST_CLOSE")
+          flush(ws)
+        end
+      end
+    end
+    return true
+  end
+
+  --- Waits for the end without reading messages.
+  ---@param ws duplex.Connection
+  ---@param timeout? number seconds
+  ---@return integer|nil code, string reason_or_message, string? id
+  function methods.wait_closed(ws, timeout)
+    local deadline = timeout and now() + timeout
+    while true do
+      core.settle(ws, now())
+      flush(ws)
+      if core.state(ws) == "closed" then
+        return core.close_code(ws), core.close_reason(ws)
+      end
+      local ok, message, id = wait(ws, "change", left(deadline))
+      if not ok then return nil, message, id end
+    end
+  end
+
+  local function run_closers(ws)
+    local e = extra(ws)
+    local list = e.on_close
+    e.on_close = nil
+    -- Each in a task of its own: one that fails must not stop the others.
+    for _, fn in ipairs(list or {}) do host.brief(fn, host.log_failure, ws) end
+  end
+
+  --- Calls fn(ws) once when the connection is over, however it ended; at once
+  --- if it already is. fn must not wait for this connection.
+  ---@param ws duplex.Connection
+  ---@param fn fun(ws: duplex.Connection)
+  function methods.on_close(ws, fn)
+    check_function(fn, "on_close")
+    local e = extra(ws)
+    if e.on_close then
+      table.insert(e.on_close, fn)
+      return
+    end
+    e.on_close = { fn }
+    transport.on_end(ws, function() run_closers(ws) end)
+  end
+
+  --- Numbers of this connection since it began.
+  ---@param ws duplex.Connection
+  ---@return { bytes_in: integer, bytes_out: integer, messages_in: integer, messages_out: integer, queued: integer, outbox: integer, latency: number? }
+  function methods.stats(ws)
+    local bytes_in, bytes_out, messages_in, messages_out, queued, outbox = core.numbers(ws)
+    return {
+      bytes_in = bytes_in, bytes_out = bytes_out,
+      messages_in = messages_in, messages_out = messages_out,
+      queued = queued, outbox = outbox, latency = core.latency(ws),
+    }
+  end
+
+  if transport.methods then
+    for name, method in pairs(transport.methods(send_source)) do methods[name] = method end
+  end
+  local class = core.class(methods, own_getters)
+  -- "local ws <close> = ...": waits for the peer where that is possible.
+  function class.__close(ws, failure)
+    methods.close(ws, failure and 1011 or 1000, "", not host.can_wait() and 0 or nil)
+  end
+  connection.flushers[class] = flush
+  return class
+end
+
+-- What broadcast calls for connections of each class.
+connection.flushers = setmetatable({}, { __mode = "k" })
+
+--- Sends one message to many connections without waiting. It is encoded once;
+--- those that are over are skipped, and one whose outbox is full is closed
+--- with 1013, so that it cannot hold up memory or the others.
+---@param set table<duplex.Connection, any> the connections are the keys
+---@param data string
+---@param kind? "text"|"binary" default "text"
+---@return integer count of connections that got it
+function connection.broadcast(set, data, kind)
+  local frame, count = core.encode(data, kind), 0
+  local flushers = connection.flushers
+  for ws in pairs(set) do
+    local ok, _, id = core.broadcast_put(ws, frame, data, kind)
+    if ok then
+      count = count + 1
+    elseif id == "FULL" then
+      core.fail(ws, "TOO_SLOW")
+    end
+    flushers[debug.getmetatable(ws)](ws)
+  end
+  return count
+end
+
+--- Keeps the head of the handshake, or what it was looked into as.
+function connection.set_request(ws, value) core.value(ws, REQUEST, value) end
+
+return connection

@@ -1,0 +1,206 @@
+-- SPDX-License-Identifier: MIT
+-- The host that Duplex brings along: its own event loop on libuv, in C. What
+-- a host is, is written down in docs/design.md.
+
+local connection = require "duplex.connection"
+local core = require "duplex.core"
+local log = require "duplex.log"
+local loop = require "duplex.loop"
+
+if core.stamp ~= loop.stamp then
+  error(("duplex.core (%s) and duplex.loop (%s) are not of one build")
+    :format(core.stamp, loop.stamp))
+end
+
+local native = {
+  name = "native",
+  now = loop.now,
+  spawn = loop.spawn,
+  brief = loop.brief,
+  sleep = loop.sleep,
+  event = loop.event,
+  resolve = loop.resolve,
+  connect = loop.connect,
+  signal = loop.signal,
+  step = loop.step,
+  fd = loop.fd,
+  timeout = loop.timeout,
+  can_wait = loop.can_wait,
+  pcall = pcall,
+  servers = {}, -- running ones
+  clients = setmetatable({}, { __mode = "k" }), -- connections made here
+}
+
+native.transport = {
+  wait = loop.wait,
+  on_end = loop.on_end,
+  peer = loop.peer,
+  methods = loop.methods,
+}
+
+native.class = connection.class(native, native.transport)
+
+--- What a task died of, for want of anybody who cares.
+function native.log_failure(failure)
+  if not failure then return end
+  local first, rest = log.split(failure)
+  log.stderr("error", "task failed: " .. first, { traceback = rest })
+end
+
+--- Descriptors that this process may have.
+function native.descriptors() return loop.descriptors(false) end
+
+-- ---- listening ----
+
+-- The numeric addresses to listen on.
+local function addresses(host)
+  if host == "*" then return { "0.0.0.0", "::" } end
+  return loop.resolve(host)
+end
+
+local function close_all(listeners)
+  for _, listener in ipairs(listeners) do listener:close() end
+end
+
+local function failure(message, where)
+  local text = message:gsub("^%u+: ", "")
+  return nil, ("ADDRESS: cannot listen on %s: %s"):format(where, text), "ADDRESS"
+end
+
+--- Listeners for checked options of a server.
+---@param options table
+---@return table[]|nil listeners, string? message, string? id "ADDRESS"
+function native.listen(options)
+  if options.fd or options.unix then
+    local listener, message
+    if options.fd then
+      listener, message = loop.listen(options.fd)
+    else
+      listener, message = loop.listen(options.unix, nil, options.backlog)
+    end
+    if listener then return { listener } end
+    return failure(message, options.unix or "descriptor " .. options.fd)
+  end
+  local list, message = addresses(options.host)
+  if not list then return failure(message, options.host) end
+  local listeners, port = {}, options.port
+  for _, address in ipairs(list) do
+    local listener
+    listener, message = loop.listen(address, port, options.backlog, options.reuseport)
+    if listener then
+      listeners[#listeners + 1] = listener
+      -- All addresses get the port that the first one was given.
+      local _, bound = listener:address()
+      port = bound
+    elseif not (options.host == "*" and address == "::" and #listeners > 0) then
+      -- A machine without IPv6 serves "*" on IPv4.
+      close_all(listeners)
+      return failure(message, ("%s port %d"):format(address, port))
+    end
+  end
+  return listeners
+end
+
+-- ---- running ----
+
+local stopping = false
+
+--- Is the loop on its way out?
+function native.exiting() return stopping end
+
+local function close_clients(grace)
+  local open, event = 0, loop.event()
+  local function close(ws)
+    ws:close(1001, "", grace)
+  end
+  local function closed()
+    open = open - 1
+    if open == 0 then event:set() end
+  end
+  for ws in pairs(native.clients) do
+    if core.state(ws) ~= "closed" then
+      open = open + 1
+      loop.brief(close, closed, ws)
+    end
+  end
+  if open > 0 then event:wait(grace) end
+end
+
+local function count_open()
+  local open = 0
+  for server in pairs(native.servers) do
+    for _ in pairs(server.connections) do open = open + 1 end
+  end
+  for ws in pairs(native.clients) do
+    if core.state(ws) ~= "closed" then open = open + 1 end
+  end
+  return open
+end
+
+local function stop_all(grace)
+  local left, event = 1, loop.event()
+  local function done(problem)
+    native.log_failure(problem)
+    left = left - 1
+    if left == 0 then event:set() end
+  end
+  for server in pairs(native.servers) do
+    left = left + 1
+    loop.brief(server.stop, done, server, grace)
+  end
+  close_clients(grace)
+  done()
+  event:wait(grace)
+  loop.quit()
+end
+
+--- Stops what runs: servers stop, clients close with 1001, sleepers and later
+--- connects get STOPPED; run returns within the grace.
+---@param grace? number seconds, default 10
+function native.stop(grace)
+  if stopping then return end
+  stopping = true
+  loop.stopping(true)
+  loop.brief(stop_all, native.log_failure, grace or 10)
+end
+
+-- Twice is once more than politeness asks for.
+local function interrupted(number)
+  if stopping then
+    loop.raise(number)
+    return
+  end
+  local open = count_open()
+  io.stderr:write(("closing %d connection%s\n"):format(open, open == 1 and "" or "s"))
+  native.stop()
+end
+
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+local unpack = table.unpack or unpack
+
+--- Runs main as a task, and the loop until no server, task or timer is left,
+--- or stop(). SIGINT and SIGTERM stop; the second one kills.
+---@param main? fun(): ...
+---@return any ... what main returned
+function native.run(main)
+  local results, problem = { n = 0 }, nil
+  if main ~= nil then
+    if type(main) ~= "function" then
+      error("main must be a function, got " .. type(main), 2)
+    end
+    loop.spawn(function() results = pack(main()) end, function(failed)
+      if not failed then return end
+      problem = failed
+      native.stop(0)
+    end)
+  end
+  loop.interrupts(interrupted)
+  loop.run()
+  loop.interrupts(nil)
+  stopping = false
+  loop.stopping(false)
+  if problem then error(problem, 0) end
+  return unpack(results, 1, results.n)
+end
+
+return native

@@ -1,0 +1,90 @@
+-- SPDX-License-Identifier: MIT
+-- duplex: WebSockets on coroutines. This module is bound to the native event
+-- loop; duplex.bind(host) gives the same functions bound to another one.
+
+local client = require "duplex.client"
+local connection = require "duplex.connection"
+local core = require "duplex.core"
+local files = require "duplex.files"
+local pair = require "duplex.pair"
+local server = require "duplex.server"
+
+-- What a bound table takes from its host as it is.
+local FROM_HOST = { "run", "stop", "sleep", "now", "event", "signal", "step", "fd", "timeout" }
+
+-- What a host must have for each function; see docs/design.md.
+local NEEDS = {
+  connect = { "now", "event", "resolve", "connect", "spawn", "class", "transport" },
+  serve = { "now", "event", "listen", "spawn", "brief", "class", "transport" },
+  pair = { "now", "event", "brief" },
+}
+
+local function missing(host, name)
+  return function()
+    error(("%s has no %s"):format("host '" .. tostring(host.name) .. "'", name), 2)
+  end
+end
+
+local function has_all(host, names)
+  for _, name in ipairs(names) do
+    if host[name] == nil then return false, name end
+  end
+  return true
+end
+
+--- The functions of Duplex on the event loop of 'host'.
+---@param host table
+---@return table duplex
+local function bind(host)
+  ---@class duplex
+  local duplex = {
+    version = core.version,
+    broadcast = connection.broadcast,
+    files = files,
+    bind = bind,
+  }
+
+  --- Connects to a WebSocket server (RFC 6455 4.1).
+  ---@param url string "ws://[user:password@]host[:port]/path?query"
+  ---@param options? table see docs/options.md
+  ---@return duplex.Connection|nil ws, string? message, string? id, table? response
+  ---  ids: URL DNS CONNECT TLS HTTP (status not 101: see response) HANDSHAKE
+  ---  TIMEOUT STOPPED
+  function duplex.connect(url, options)
+    local ws, message, id, response = client.connect(host, url, options)
+    return ws, message, id, response
+  end
+
+  --- Serves WebSockets, and HTTP on the same port (RFC 6455 4.2).
+  ---@param options table see docs/options.md
+  ---@param handler fun(ws: duplex.Connection) a task for each connection; when
+  ---  it returns the connection is closed with 1000, when it raises with 1011
+  ---@return duplex.Server|nil server, string? message, string? id "ADDRESS"
+  function duplex.serve(options, handler)
+    local self, message, id = server.serve(host, options, handler)
+    return self, message, id
+  end
+
+  --- Runs fn(...) as a task; an error in it is logged and ends only that task.
+  ---@param fn fun(...)
+  function duplex.spawn(fn, ...)
+    if type(fn) ~= "function" then
+      error("a task must be a function, got " .. type(fn), 2)
+    end
+    host.spawn(fn, host.log_failure, ...)
+  end
+
+  for _, name in ipairs(FROM_HOST) do
+    duplex[name] = host[name] or missing(host, name)
+  end
+  for name, needs in pairs(NEEDS) do
+    local fine, what = has_all(host, needs)
+    if not fine then duplex[name] = missing(host, what .. ", which " .. name .. " needs") end
+  end
+  --- Two joined connections in memory, client and server.
+  ---@type fun(request?: table): duplex.Connection, duplex.Connection
+  duplex.pair = duplex.pair or pair.new(host)
+  return duplex
+end
+
+return bind(require "duplex.host.native")

@@ -1,0 +1,50 @@
+-- SPDX-License-Identifier: MIT
+-- Log lines for people, unless a program takes them: log = function(level,
+-- message, fields), or false for silence.
+
+local log = {}
+
+-- A peer chooses some of what is logged: no byte of it may move a cursor or
+-- begin a line.
+local function visible(text)
+  return (text:gsub("%c", function(c) return ("\\x%02x"):format(c:byte()) end))
+end
+
+--- The default: one line on stderr. A traceback keeps its lines.
+---@param level "debug"|"info"|"warning"|"error"
+---@param message string
+---@param fields? table<string, any>
+function log.stderr(level, message, fields)
+  if level == "debug" then return end
+  local names = {}
+  for name in pairs(fields or {}) do
+    if name ~= "traceback" then names[#names + 1] = name end
+  end
+  table.sort(names)
+  local line = ("duplex: %s: %s"):format(level, visible(message))
+  for _, name in ipairs(names) do
+    line = ("%s %s=%s"):format(line, name, visible(tostring(fields[name])))
+  end
+  if fields and fields.traceback then
+    line = line .. "\n" .. fields.traceback:gsub("[^\n\t%g ]", "?")
+  end
+  io.stderr:write(line, "\n")
+end
+
+--- The function to log with, from the option.
+---@param option function|false|nil
+---@return fun(level: string, message: string, fields: table?)
+function log.writer(option)
+  if option == false then return function() end end
+  return option or log.stderr
+end
+
+--- First line of a failure, and its traceback as a field.
+---@param failure string as the scheduler gives it
+---@return string first, string|nil rest
+function log.split(failure)
+  local first, rest = failure:match("^(.-)\n(.*)$")
+  return first or failure, rest
+end
+
+return log

@@ -1,0 +1,130 @@
+-- SPDX-License-Identifier: MIT
+-- Two connections joined in memory: the real protocol without a socket, for
+-- tests and for talking to a handler inside one program.
+
+local connection = require "duplex.connection"
+local core = require "duplex.core"
+local options = require "duplex.options"
+
+local pair = {}
+
+local PIECE = 65536 -- bytes moved at a time: so back-pressure is felt as usual
+
+-- Bytes go from one outbox to the other's input. Returns whether any did.
+local function move(from, to, now)
+  if not core.hungry(to) then return false end
+  local bytes = core.output(from, now, PIECE)
+  if bytes ~= "" then
+    core.feed(to, bytes, now)
+  elseif core.state(from) == "closed" and core.state(to) ~= "closed" then
+    core.eof(to, now)
+  else
+    return false
+  end
+  core.pump(to, now)
+  return true
+end
+
+local function run_closer(e, ws)
+  local fn = e.on_end
+  if fn and core.state(ws) == "closed" then
+    e.on_end = nil
+    fn()
+  end
+end
+
+--- The transport between two connections of one program.
+---@param host table
+---@return table
+local function transport(host)
+  local now, extra = host.now, connection.extra
+  local t = {}
+
+  function t.flush(ws)
+    local e = extra(ws)
+    local peer = e.peer
+    local other = extra(peer)
+    local time = now()
+    local moved
+    repeat
+      core.pump(ws, time)
+      core.pump(peer, time)
+      moved = move(ws, peer, time)
+      moved = move(peer, ws, time) or moved
+    until not moved
+    -- Whoever waits looks again: cheap, and never wrong.
+    e.changed:set()
+    other.changed:set()
+    run_closer(e, ws)
+    run_closer(other, peer)
+  end
+
+  function t.wait(ws, what, timeout)
+    local e = extra(ws)
+    if what == "input" then
+      if e.reading then error("another task is receiving from this connection", 0) end
+      e.reading = true
+    end
+    e.changed:clear()
+    local ok, message, id = e.changed:wait(timeout)
+    if what == "input" then e.reading = nil end
+    return ok, message, id
+  end
+
+  function t.on_end(ws, fn)
+    extra(ws).on_end = fn
+    run_closer(extra(ws), ws)
+  end
+
+  function t.peer() end
+
+  return t
+end
+
+-- Requests are made of what the caller gives, as a real client would.
+local function head_lines(headers)
+  local lines = {}
+  for name, value in pairs(headers or {}) do
+    if not core.header_ok(name, value) then
+      error(("header '%s' cannot be sent as it is"):format(name), 4)
+    end
+    lines[#lines + 1] = name .. ": " .. value .. "\r\n"
+  end
+  return table.concat(lines)
+end
+
+--- A function that makes pairs for a host.
+---@param host table
+---@return fun(request?: { path: string?, headers: table?, data: any }): duplex.Connection, duplex.Connection
+function pair.new(host)
+  local class
+  return function(request)
+    request = request or {}
+    local t = transport(host)
+    class = class or connection.class(host, t)
+    local now = host.now()
+    local checked = options.check("server", {
+      -- In memory nobody vanishes, and silence is nothing to worry about.
+      ping_interval = false, open_timeout = false, send_timeout = false,
+    })
+    local settings = core.settings(checked)
+    local client = core.connection("client", settings, class, now)
+    local server = core.connection("server", settings, class, now)
+    local accept = core.request(client, "pair", request.path or "/", nil,
+      head_lines(request.headers))
+    core.feed(server, core.output(client, now), now)
+    local raw = core.head(server)
+    connection.set_request(server, raw)
+    core.accept(server, raw, now)
+    core.feed(client, core.output(server, now), now)
+    assert(core.verify(core.head(client), accept, ""))
+    core.open(client, now)
+    local a, b = connection.extra(client), connection.extra(server)
+    a.peer, b.peer = server, client
+    a.changed, b.changed = host.event(), host.event()
+    server.data = request.data
+    return client, server
+  end
+end
+
+return pair
