@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* echo.c - send messages, count the echoes, and see what the server paid.
+ *
+ * Every connection keeps 'inflight' messages on their way.  It starts with all
+ * of them in one send; from then on, whatever number of replies one receive
+ * completes, as many new messages leave in one send.  So a server that answers
+ * in bursts is fed in bursts, and one that answers one by one is not made to
+ * look better than it is. */
+#include "load.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { ROOM = 1 << 16, EVENTS = 256 };
+
+typedef struct peer {
+  int fd;
+  bool blocked;  /* waits for EPOLLOUT too */
+  size_t at;     /* bytes of the current reply that have come */
+  size_t phase;  /* byte of the frame that is sent next */
+  size_t unsent; /* bytes of the window that have not left */
+} peer;
+
+typedef struct bench {
+  const load_frames *frames;
+  int epoll;
+  uint64_t replies;
+  uint8_t in[ROOM];
+} bench;
+
+static void watch(bench *b, peer *p, int how) {
+  struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
+  if (p->blocked)
+    e.events |= EPOLLOUT;
+  if (epoll_ctl(b->epoll, how, p->fd, &e))
+    load_fail("epoll_ctl: %s", strerror(errno));
+}
+
+/* All frames are the same, so where to go on after a short send is a matter of
+ * counting: no queue, no copy. */
+static void send_window(bench *b, peer *p) {
+  const load_frames *f = b->frames;
+  while (p->unsent) {
+    ssize_t n = send(p->fd, f->burst + p->phase, p->unsent, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN)
+      load_fail("send: %s", strerror(errno));
+    if (n < 0)
+      break;
+    p->unsent -= (size_t)n;
+    p->phase = (p->phase + (size_t)n) % f->frame_length;
+  }
+  if (p->blocked != (p->unsent > 0)) {
+    p->blocked = p->unsent > 0;
+    watch(b, p, EPOLL_CTL_MOD);
+  }
+}
+
+/* Step over n received bytes: headers are compared, payloads are not. */
+static size_t count_replies(bench *b, peer *p, const uint8_t *in, size_t n) {
+  const load_frames *f = b->frames;
+  size_t whole = 0;
+  while (n) {
+    size_t step;
+    if (p->at < f->head_length) {
+      step = f->head_length - p->at < n ? f->head_length - p->at : n;
+      if (memcmp(in, f->head + p->at, step))
+        load_fail("a reply has another opcode or length: it begins %02x %02x",
+                  in[0], n > 1 ? in[1] : 0);
+    } else {
+      step = f->reply_length - p->at < n ? f->reply_length - p->at : n;
+    }
+    in += step;
+    n -= step;
+    p->at += step;
+    if (p->at == f->reply_length) {
+      p->at = 0;
+      whole++;
+    }
+  }
+  return whole;
+}
+
+/* The payload of a long reply is dropped in the kernel (MSG_TRUNC on a TCP
+ * socket): no server gets its messages for less. */
+static void on_readable(bench *b, peer *p) {
+  const load_frames *f = b->frames;
+  size_t left = f->reply_length - p->at, whole;
+  bool drop = p->at >= f->head_length && left > ROOM / 4;
+  ssize_t n =
+      drop ? recv(p->fd, NULL, left, MSG_TRUNC) : recv(p->fd, b->in, ROOM, 0);
+  if (n < 0 && errno == EAGAIN)
+    return;
+  if (n <= 0)
+    load_fail("receive: %s", n ? strerror(errno) : "the server hung up");
+  if (drop) {
+    p->at = (p->at + (size_t)n) % f->reply_length;
+    whole = p->at == 0;
+  } else {
+    whole = count_replies(b, p, b->in, (size_t)n);
+  }
+  b->replies += whole;
+  p->unsent += whole * f->frame_length;
+  if (whole && !p->blocked)
+    send_window(b, p);
+}
+
+/* Run until the clock says 'end'.  Returns when it really was. */
+static double run_until(bench *b, double end) {
+  struct epoll_event events[EVENTS];
+  double silent_since = load_now();
+  for (;;) {
+    int n = epoll_wait(b->epoll, events, EVENTS, 50);
+    double now = load_now();
+    if (n > 0)
+      silent_since = now;
+    else if (now > silent_since + 10)
+      load_fail("no reply for 10 s");
+    for (int i = 0; i < n; i++) {
+      if (events[i].events & EPOLLOUT)
+        send_window(b, events[i].data.ptr);
+      if (events[i].events & ~(unsigned)EPOLLOUT)
+        on_readable(b, events[i].data.ptr);
+    }
+    if (now >= end)
+      return load_now();
+  }
+}
+
+static void open_all(bench *b, const load_options *o) {
+  peer *peers = calloc((size_t)o->connections, sizeof *peers);
+  if (!peers)
+    load_fail("out of memory");
+  for (int i = 0; i < o->connections; i++) {
+    peers[i].fd = client_open(o->port, i ? 0 : 10);
+    if (peers[i].fd < 0)
+      load_fail("only %d connections: %s", i, strerror(errno));
+    client_check(peers[i].fd, b->frames);
+    client_nonblocking(peers[i].fd);
+    watch(b, &peers[i], EPOLL_CTL_ADD);
+  }
+  for (int i = 0; i < o->connections; i++) {
+    peers[i].unsent = b->frames->frame_length * (size_t)o->inflight;
+    send_window(b, &peers[i]);
+  }
+}
+
+void echo_run(const load_options *o) {
+  static bench b;
+  load_frames frames;
+  client_frames(&frames, o->size, o->inflight, o->text);
+  b.frames = &frames;
+  b.epoll = epoll_create1(EPOLL_CLOEXEC);
+  open_all(&b, o);
+
+  double start = run_until(&b, load_now() + o->warmup);
+  double cpu = o->pid ? proc_cpu(o->pid) : 0;
+  clock_t own = clock();
+  b.replies = 0;
+  double end = run_until(&b, start + o->seconds);
+  cpu = o->pid ? proc_cpu(o->pid) - cpu : 0;
+  printf("messages %llu seconds %.4f server_cpu %.6f load_cpu %.3f\n",
+         (unsigned long long)b.replies, end - start, cpu,
+         (double)(clock() - own) / CLOCKS_PER_SEC);
+}

@@ -1,0 +1,82 @@
+-- SPDX-License-Identifier: MIT
+
+-- What the benchmark compares: the rows and the columns of its table.
+
+local rows = {}
+
+--- A word of a shell command.
+function rows.quote(s)
+  return "'" .. s:gsub("'", [['\'']]) .. "'"
+end
+
+--- Servers.  Every command gets a port as its last argument; 'check' is a shell
+--- command that fails where the server cannot run, for want of what 'needs'
+--- names.
+---@param here string the directory of the scripts
+---@param build string the directory of the compiled programs
+---@param uws? string an executable that was named on the command line
+function rows.servers(here, build, uws)
+  local function row(name, command, check, needs)
+    return { name = name, command = command, check = check, needs = needs }
+  end
+  local function script(name, interpreter, file, needs)
+    local command = interpreter .. " " .. rows.quote(here .. "/" .. file)
+    return row(name, command, command, needs) -- without a port it only loads
+  end
+  local floor, given = rows.quote(build .. "/floor"), rows.quote(uws or "")
+  return {
+    row("floor", floor, "test -x " .. floor, "make bench, which builds it"),
+    row("duplex",
+      "bin/duplex echo --host 127.0.0.1 --max-message 67108864 --port",
+      "test -x bin/duplex", "make, which builds it"),
+    row("uws", given, "test -x " .. given, "--uws PATH"),
+    script("ws", "node", "echo.js", "Node.js, and npm ci in " .. here),
+    script("websockets", "/usr/bin/python3", "echo.py",
+      "the package python3-websockets"),
+    script("lua-http", "lua5.3", "echo_http.lua",
+      "the packages lua5.3 and lua-http"),
+  }
+end
+
+--- Workloads.  With 1 MiB, more connections would measure the size of the
+--- cache.
+rows.workloads = {
+  { name = "64B", size = 64, inflight = 1, connections = 32 },
+  { name = "64Bx16", size = 64, inflight = 16, connections = 32 },
+  { name = "16KiB", size = 16384, inflight = 1, connections = 32 },
+  { name = "1MiB", size = 1048576, inflight = 1, connections = 4 },
+  { name = "idle", idle = true },
+}
+
+--- The names of all rows of a list, with commas.
+function rows.names(list)
+  local names = {}
+  for i, row in ipairs(list) do
+    names[i] = row.name
+  end
+  return table.concat(names, ",")
+end
+
+--- The rows that a list of names with commas asks for, in their own order; all
+--- if it is nil.  Returns nil and the name if there is no such row.
+function rows.choose(list, wanted)
+  if not wanted then
+    return list
+  end
+  local chosen, result = {}, {}
+  for name in wanted:gmatch("[^,]+") do
+    chosen[name] = true
+  end
+  for _, row in ipairs(list) do
+    if chosen[row.name] then
+      result[#result + 1] = row
+      chosen[row.name] = nil
+    end
+  end
+  if next(chosen) then
+    return nil, next(chosen)
+  end
+  return result
+end
+
+return rows

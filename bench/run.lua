@@ -1,0 +1,240 @@
+#!/usr/bin/env lua5.4
+-- SPDX-License-Identifier: MIT
+
+-- Runs every echo server against the load generator and prints one table.
+-- What is measured, and how to read it, is in README.md.
+
+local here = arg[0]:match("^(.*)/[^/]*$") or "."
+package.path = here .. "/?.lua;" .. package.path
+local rows = require "rows"
+local quote, workloads = rows.quote, rows.workloads
+
+local usage = [[
+usage: lua5.4 bench/run.lua [options]
+  --only NAME,...      servers to run, beside the floor: %s
+  --workload NAME,...  workloads to run: %s
+  --rounds N           rounds, of which the median is printed (%d)
+  --seconds S          length of a measured window, 1 to 15 (%g)
+  --connections N      connections in every workload but idle (32, 4 for 1MiB)
+  --idle N             connections that are held idle (%d)
+  --text               send text instead of binary messages
+  --uws PATH           a uWebSockets echo server; gets a port as its argument
+  --pin                keep servers on CPU 0 and the load generator on CPU 1
+  --build DIR          where load and floor have been built (%s)]]
+
+local options = {
+  rounds = 3,
+  seconds = 3,
+  idle = 15000,
+  build = "build/bench",
+}
+
+local function all_servers()
+  return rows.servers(here, options.build, options.uws)
+end
+
+local function log(...)
+  io.stderr:write(string.format(...), "\n")
+end
+
+local function stop_with_usage(problem)
+  local o = options
+  log("run.lua: %s", problem)
+  log(usage, rows.names(all_servers()), rows.names(workloads), o.rounds,
+    o.seconds, o.idle, o.build)
+  os.exit(2)
+end
+
+local function parse_arguments()
+  local flags = { text = true, pin = true }
+  local numbers = {
+    rounds = true, seconds = true, connections = true, idle = true,
+  }
+  local strings = { only = true, workload = true, uws = true, build = true }
+  local i = 1
+  while arg[i] do
+    local name = arg[i]:match("^%-%-(%w+)$") or ""
+    local value = arg[i + 1]
+    if flags[name] then
+      value, i = true, i - 1
+    elseif numbers[name] then
+      value = math.tointeger(tonumber(value)) or tonumber(value)
+    elseif not strings[name] then
+      stop_with_usage("unknown option " .. arg[i])
+    end
+    if not value then
+      stop_with_usage("a value is missing or wrong after " .. name)
+    end
+    options[name] = value
+    i = i + 2
+  end
+end
+
+local function choose(list, wanted)
+  local chosen, unknown = rows.choose(list, wanted)
+  return chosen or stop_with_usage("no such name: " .. unknown)
+end
+
+local function available(servers)
+  local result = {}
+  for _, server in ipairs(servers) do
+    if os.execute("(" .. server.check .. ") >/dev/null 2>&1") then
+      result[#result + 1] = server
+    elseif server.name == "floor" then
+      log("run.lua: the floor needs %s", server.needs)
+      os.exit(1)
+    else
+      print(("%s is left out: it needs %s"):format(server.name, server.needs))
+    end
+  end
+  return result
+end
+
+-- 'load start' lets the kernel end the server when this process ends, in
+-- whatever way, so nothing here has to survive an interrupt to clean up.
+local function start(server)
+  local pin = options.pin and "taskset -c 0 " or ""
+  local load = quote(options.build .. "/load")
+  server.pipe = io.popen(
+    ("exec %s%s start %s"):format(pin, load, server.command))
+  server.pid, server.port = server.pipe:read("n", "n")
+  assert(server.port, "cannot run " .. load .. "; make bench builds it")
+end
+
+local function stop(server)
+  os.execute("kill -KILL " .. server.pid .. " 2>/dev/null")
+  server.pipe:close()
+end
+
+--- One run of the load generator: its "name value" pairs, nil if it failed.
+local function load(server, arguments)
+  local pin = options.pin and "taskset -c 1 " or ""
+  local pipe = io.popen(("exec %s%s %s --port %d --pid %d </dev/null"):format(
+    pin, quote(options.build .. "/load"), arguments, server.port, server.pid))
+  local line, result = pipe:read("a"), {}
+  for name, value in line:gmatch("(%S+) (%S+)") do
+    result[name] = tonumber(value)
+  end
+  if pipe:close() then
+    return result
+  end
+  log("%s failed: load %s", server.name, arguments)
+end
+
+-- A run that does not count: CPython serves the first connections of a process
+-- at little more than half its later speed, for as long as they last.
+local function warm_up(server)
+  load(server, "echo --warmup 0 --seconds 0.5")
+end
+
+local function median(list)
+  table.sort(list)
+  local middle = (#list + 1) // 2
+  return list[middle] and (list[middle] + list[#list + 1 - middle]) / 2
+end
+
+--- Messages per CPU-second in one window, nil if the server failed.
+local function measure_speed(server, workload, round)
+  local r = load(server, ("echo --size %d --inflight %d --connections %d"
+    .. " --seconds %s%s"):format(workload.size, workload.inflight,
+    options.connections or workload.connections, options.seconds,
+    options.text and " --text" or ""))
+  if not r or r.messages == 0 then
+    return nil
+  end
+  local rate = r.messages / r.server_cpu
+  log("%-8s round %d  %-11s %12.1f messages per CPU-second, %3.0f %% busy",
+    workload.name, round, server.name, rate, 100 * r.server_cpu / r.seconds)
+  return rate
+end
+
+--- Rounds go around the servers, so that a machine that becomes slower or
+--- faster does so for all, and a ratio compares neighbours in time.
+local function measure_workload(servers, workload, cells)
+  local rates, ratios = {}, {}
+  for _, server in ipairs(servers) do
+    rates[server], ratios[server] = {}, {}
+  end
+  for round = 1, options.rounds do
+    local floor
+    for _, server in ipairs(servers) do
+      local rate = measure_speed(server, workload, round)
+      floor = floor or rate
+      table.insert(rates[server], rate)
+      table.insert(ratios[server], rate and floor and rate / floor)
+    end
+  end
+  for _, server in ipairs(servers) do
+    local rate, ratio = median(rates[server]), median(ratios[server])
+    cells[server][workload] = rate and ratio
+      and ("%.4g (%.3f)"):format(rate / 1000, ratio) or "failed"
+  end
+end
+
+--- Each server is a new process here: what it kept from other workloads would
+--- hide what connections need.
+local function measure_idle(servers, workload, cells)
+  for _, server in ipairs(servers) do
+    start(server)
+    local r = load(server, "idle --connections " .. options.idle)
+    stop(server)
+    if r and r.open > 0 then
+      log("%-8s %-20s %d connections, %d lost, %.1f MB before, %.1f MB after",
+        workload.name, server.name, r.open, r.lost, r.before / 1e6,
+        r.after / 1e6)
+    end
+    cells[server][workload] = r and r.open > 0 and r.lost == 0
+      and ("%.0f"):format((r.after - r.before) / r.open) or "failed"
+  end
+end
+
+local function print_table(servers, chosen, cells)
+  local heads = { idle = "B/idle conn" }
+  local line = ("%-11s"):format("server")
+  for _, workload in ipairs(chosen) do
+    line = line .. ("%17s"):format(heads[workload.name] or workload.name)
+  end
+  print("\nThousands of messages per server CPU-second (ratio to the floor);"
+    .. "\nbytes of resident memory for each idle connection.\n")
+  print(line)
+  for _, server in ipairs(servers) do
+    line = ("%-11s"):format(server.name)
+    for _, workload in ipairs(chosen) do
+      line = line .. ("%17s"):format(cells[server][workload])
+    end
+    print(line)
+  end
+end
+
+local function main()
+  parse_arguments()
+  local all = all_servers()
+  local wanted = options.only and "floor," .. options.only
+  if not wanted and not options.uws then
+    wanted = rows.names(all):gsub("uws,", "")
+  end
+  local chosen = choose(workloads, options.workload)
+  local servers = available(choose(all, wanted))
+  local cells = {}
+  for _, server in ipairs(servers) do
+    cells[server] = {}
+    start(server)
+    warm_up(server)
+  end
+  for _, workload in ipairs(chosen) do
+    if not workload.idle then
+      measure_workload(servers, workload, cells)
+    end
+  end
+  for _, server in ipairs(servers) do
+    stop(server)
+  end
+  for _, workload in ipairs(chosen) do
+    if workload.idle then
+      measure_idle(servers, workload, cells)
+    end
+  end
+  print_table(servers, chosen, cells)
+end
+
+main()
