@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * buffer.h - a growable queue of bytes, and the spare that busy ones share.
  *
- * An idle connection owns no memory here: an emptied buffer hands its block
- * back to the spare of its loop, and the next one to need a block takes it
- * from there, still warm in the cache.  Sizes are in bytes. */
+ * A queue is one pointer, NULL while it is empty: an idle connection owns
+ * nothing.  An emptied queue hands its block to the spare of its loop, and the
+ * next one to need a block takes it from there, still warm in the cache.
+ * Sizes are in bytes. */
 #ifndef DX_BUFFER_H
 #define DX_BUFFER_H
 
@@ -12,29 +13,41 @@
 
 #define DX_SPARE_MAX ((size_t)256 * 1024) /* larger blocks go back to malloc */
 
+typedef struct dx_block { /* the bytes queued are p[start .. end) */
+  size_t start, end, size;
+  uint8_t p[];
+} dx_block;
+
+typedef dx_block *dx_buffer; /* NULL: empty */
+
 /* At most one block, shared by all connections of a loop.  Zero it to start;
  * the owner frees 'block' at the end. */
 typedef struct dx_spare {
-  uint8_t *block;
-  size_t size;
+  dx_block *block;
 } dx_spare;
 
-/* Zero it to start.  The bytes queued are p[start .. end). */
-typedef struct dx_buffer {
-  uint8_t *p;
-  size_t start, end, size;
-} dx_buffer;
-
-static inline size_t dx_buffer_length(const dx_buffer *b) {
-  return b->end - b->start;
+static inline size_t dx_buffer_length(const dx_block *b) {
+  return b ? b->end - b->start : 0;
 }
 
-/* Make room for 'n' bytes more; returns where they go, or NULL when memory is
- * out (the buffer is then unchanged).  The pointer is good until the next
- * call; 'end' is advanced by the caller. */
+/* The first byte queued; NULL when there is none. */
+static inline uint8_t *dx_buffer_bytes(dx_block *b) {
+  return b ? b->p + b->start : NULL;
+}
+
+/* How many bytes fit behind those queued without growing. */
+static inline size_t dx_buffer_room(const dx_block *b) {
+  return b ? b->size - b->end : 0;
+}
+
+/* Make room for 'n' > 0 bytes more; returns where they go, or NULL when memory
+ * is out (the queue is then unchanged).  The pointer is good until the next
+ * call; dx_buffer_add says how many were put there. */
 uint8_t *dx_buffer_reserve(dx_buffer *b, dx_spare *spare, size_t n);
 
-/* Drop the first 'n' bytes; an emptied buffer gives its block away. */
+static inline void dx_buffer_add(dx_buffer b, size_t n) { b->end += n; }
+
+/* Drop the first 'n' bytes; an emptied queue gives its block away. */
 void dx_buffer_consume(dx_buffer *b, dx_spare *spare, size_t n);
 
 /* Drop everything and own nothing. */

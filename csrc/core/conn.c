@@ -18,11 +18,17 @@ typedef struct dx_message {
   uint8_t data[];
 } dx_message;
 
+typedef struct dx_queue {
+  dx_message *first, *last; /* oldest first; NULL when empty */
+  dx_message *taken;        /* what the last event pointed to, or NULL */
+  size_t bytes;
+  uint32_t length;
+} dx_queue;
+
 void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
-                  dx_spare *spare, dx_random *random, double now) {
+                  dx_shared *shared, double now) {
   *c = (dx_conn){.limits = limits,
-                 .spare = spare,
-                 .random = random,
+                 .shared = shared,
                  .server = (uint8_t)server,
                  .latency = -1,
                  .code = DX_CODE_ABNORMAL,
@@ -30,14 +36,30 @@ void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
   c->reader.server = (uint8_t)server;
 }
 
+static int is_queued(const dx_conn *c) { return c->queue && c->queue->first; }
+
+static int queue_full(const dx_conn *c) {
+  const dx_queue *q = c->queue;
+  return q && (q->length >= c->limits->max_queue ||
+               q->bytes >= c->limits->max_queue_bytes);
+}
+
+size_t dx_conn_queued(const dx_conn *c) {
+  return c->queue ? c->queue->length : 0;
+}
+
 static void drop_queue(dx_conn *c) {
-  while (c->queue) {
-    dx_message *m = c->queue;
-    c->queue = m->next;
+  dx_queue *q = c->queue;
+  if (q == NULL)
+    return;
+  while (q->first) {
+    dx_message *m = q->first;
+    q->first = m->next;
     free(m);
   }
-  c->queue_end = NULL;
-  c->queue_bytes = c->queue_length = 0;
+  free(q->taken);
+  free(q);
+  c->queue = NULL;
 }
 
 static void drop_kept(dx_conn *c) {
@@ -47,12 +69,10 @@ static void drop_kept(dx_conn *c) {
 
 void dx_conn_clear(dx_conn *c) {
   drop_queue(c);
-  free(c->taken);
-  c->taken = NULL;
   drop_kept(c);
-  dx_buffer_clear(&c->reader.body, c->spare);
-  dx_buffer_clear(&c->out, c->spare);
-  dx_buffer_clear(&c->held, c->spare);
+  dx_buffer_clear(&c->reader.body, dx_conn_spare(c));
+  dx_buffer_clear(&c->out, dx_conn_spare(c));
+  dx_buffer_clear(&c->held, dx_conn_spare(c));
   free(c->reason);
   free(c->late);
   c->reason = NULL;
@@ -67,11 +87,11 @@ void dx_conn_clear(dx_conn *c) {
 static dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
                        const void *data, size_t n) {
   uint8_t key[4];
-  if (!c->server && dx_random_key(c->random, key))
+  if (!c->server && dx_random_key(c->shared->random, key))
     return DX_ERR_NO_ENTROPY;
   if (n > SIZE_MAX - DX_MAX_HEAD)
     return DX_ERR_NO_MEMORY;
-  uint8_t *p = dx_buffer_reserve(b, c->spare, DX_MAX_HEAD + n);
+  uint8_t *p = dx_buffer_reserve(b, dx_conn_spare(c), DX_MAX_HEAD + n);
   if (p == NULL)
     return DX_ERR_NO_MEMORY;
   size_t head = dx_head_encode(p, first, n, c->server ? NULL : key);
@@ -81,7 +101,7 @@ static dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
     else
       dx_mask(p + head, data, n, key, 0);
   }
-  b->end += head + n;
+  dx_buffer_add(*b, head + n);
   if (b == &c->out)
     c->out_total += head + n;
   return DX_OK;
@@ -91,11 +111,11 @@ static dx_error append_raw(dx_conn *c, dx_buffer *b, const void *bytes,
                            size_t n) {
   if (n == 0)
     return DX_OK;
-  uint8_t *p = dx_buffer_reserve(b, c->spare, n);
+  uint8_t *p = dx_buffer_reserve(b, dx_conn_spare(c), n);
   if (p == NULL)
     return DX_ERR_NO_MEMORY;
   memcpy(p, bytes, n);
-  b->end += n;
+  dx_buffer_add(*b, n);
   if (b == &c->out)
     c->out_total += n;
   return DX_OK;
@@ -108,12 +128,17 @@ dx_error dx_conn_may_send(const dx_conn *c) {
   return c->error || c->asked ? dx_conn_end(c) : DX_ERR_CLOSED;
 }
 
+/* Where frames of other messages go: behind the one in fragments, if any. */
+static dx_buffer *queue_for_frames(dx_conn *c) {
+  return c->sending ? &c->held : &c->out;
+}
+
 /* The fragmented message ended: what waited for that goes out now. */
 static dx_error release_held(dx_conn *c) {
   c->sending = 0;
-  dx_error e = append_raw(c, &c->out, c->held.p + c->held.start,
-                          dx_buffer_length(&c->held));
-  dx_buffer_clear(&c->held, c->spare);
+  dx_error e = append_raw(c, &c->out, dx_buffer_bytes(c->held),
+                          dx_buffer_length(c->held));
+  dx_buffer_clear(&c->held, dx_conn_spare(c));
   return e;
 }
 
@@ -122,22 +147,21 @@ dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
   dx_error e = dx_conn_may_send(c);
   if (e)
     return e;
-  if (c->sending && !in_fragments && !(first & 8))
-    return append(c, &c->held, first, data, n);
-  e = append(c, &c->out, first, data, n);
+  dx_buffer *b = in_fragments || first & 8 ? &c->out : queue_for_frames(c);
+  e = append(c, b, first, data, n);
   if (e)
     return e;
-  if (first & DX_FIN)
-    c->messages_out += !(first & 8);
-  else
+  if (!(first & DX_FIN))
     c->sending = 1;
+  else if (!(first & 8))
+    c->messages_out++;
   return in_fragments && first & DX_FIN ? release_held(c) : DX_OK;
 }
 
 dx_error dx_conn_put_encoded(dx_conn *c, const void *frame, size_t n) {
   dx_error e = dx_conn_may_send(c);
   if (!e)
-    e = append_raw(c, c->sending ? &c->held : &c->out, frame, n);
+    e = append_raw(c, queue_for_frames(c), frame, n);
   if (!e)
     c->messages_out++;
   return e;
@@ -171,7 +195,7 @@ dx_error dx_conn_ping(dx_conn *c, uint32_t *number) {
   *number = c->ping_sent = k;
   if (!c->beat.pinged) {
     c->beat.pinged = 1;
-    c->beat.ping = 0;
+    c->beat.since = 0;
     c->ping_timed = k;
     c->ping_end = c->out_total;
   }
@@ -179,12 +203,12 @@ dx_error dx_conn_ping(dx_conn *c, uint32_t *number) {
 }
 
 void dx_conn_sent(dx_conn *c, size_t n, double now) {
-  dx_buffer_consume(&c->out, c->spare, n);
-  size_t rest = dx_buffer_length(&c->out);
+  dx_buffer_consume(&c->out, dx_conn_spare(c), n);
+  size_t rest = dx_buffer_length(c->out);
   c->beat.stalled = rest ? now : 0;
-  if (c->beat.pinged && c->beat.ping <= 0 &&
+  if (c->beat.pinged && c->beat.since <= 0 &&
       c->out_total - rest >= c->ping_end)
-    c->beat.ping = now;
+    c->beat.since = now;
   if (c->late && rest <= c->limits->high_mark) {
     uint8_t *late = c->late;
     c->late = NULL;
@@ -211,13 +235,13 @@ static void put_close(dx_conn *c, unsigned code, const char *reason,
   /* Without memory for it the peer sees the connection end all the same. */
   dx_conn_put(c, DX_FIN | DX_CLOSE, payload, n, 0);
   c->close_sent = 1;
-  dx_buffer_clear(&c->held, c->spare);
+  dx_buffer_clear(&c->held, dx_conn_spare(c));
 }
 
 static void end(dx_conn *c, dx_error e) {
   c->state = DX_CLOSED;
   c->error = (uint8_t)e;
-  dx_reader_finish(&c->reader, c->spare);
+  dx_reader_finish(&c->reader, dx_conn_spare(c));
   drop_kept(c);
 }
 
@@ -302,7 +326,7 @@ int dx_conn_keep(dx_conn *c) {
 
 int dx_conn_head(dx_conn *c, const char **head, size_t *n) {
   dx_reader *r = &c->reader;
-  size_t had = dx_buffer_length(&r->body);
+  size_t had = dx_buffer_length(r->body);
   if (r->n == 0)
     return c->eof ? -(int)c->eof : 0;
   long size = dx_http_scan_feed(&c->scan, r->in, r->n);
@@ -314,13 +338,13 @@ int dx_conn_head(dx_conn *c, const char **head, size_t *n) {
   *head = (const char *)r->in;
   *n = used;
   if (!size || had) {
-    uint8_t *p = dx_buffer_reserve(&r->body, c->spare, used);
+    uint8_t *p = dx_buffer_reserve(&r->body, dx_conn_spare(c), used);
     if (p == NULL)
       return -DX_ERR_NO_MEMORY;
     memcpy(p, r->in, used);
-    r->body.end += used;
-    *head = (const char *)r->body.p;
-    *n = r->body.end;
+    dx_buffer_add(r->body, used);
+    *head = (const char *)r->body->p;
+    *n = r->body->end;
   }
   r->in += used;
   r->n -= used;
@@ -330,7 +354,7 @@ int dx_conn_head(dx_conn *c, const char **head, size_t *n) {
 }
 
 void dx_conn_head_done(dx_conn *c) {
-  dx_buffer_clear(&c->reader.body, c->spare);
+  dx_buffer_clear(&c->reader.body, dx_conn_spare(c));
   c->scan = (dx_http_scan){0};
 }
 
@@ -348,11 +372,12 @@ size_t dx_conn_take(dx_conn *c, char *to, size_t max) {
 void dx_conn_open(dx_conn *c, double now) {
   dx_conn_head_done(c);
   c->state = DX_OPEN;
+  c->beat.since = 0;
   c->beat.last_in = now;
 }
 
 static void got_ping(dx_conn *c, const dx_event *ev) {
-  if (dx_buffer_length(&c->out) <= c->limits->high_mark) {
+  if (dx_buffer_length(c->out) <= c->limits->high_mark) {
     dx_conn_put(c, DX_FIN | DX_PONG, ev->data, ev->n, 0);
     return;
   }
@@ -379,11 +404,11 @@ static void got_pong(dx_conn *c, const dx_event *ev, double now) {
   c->ping_seen = k;
   if ((int32_t)(k - c->ping_timed) < 0)
     return;
-  if (k == c->ping_timed && c->beat.ping > 0)
-    c->latency = now - c->beat.ping;
+  if (k == c->ping_timed && c->beat.since > 0)
+    c->latency = (float)(now - c->beat.since);
   c->beat.pinged = k != c->ping_sent;
   c->ping_timed = c->ping_sent;
-  c->beat.ping = c->beat.pinged ? now : 0;
+  c->beat.since = c->beat.pinged ? now : 0;
 }
 
 static dx_error got_close(dx_conn *c, const dx_event *ev) {
@@ -407,8 +432,8 @@ static dx_error got_close(dx_conn *c, const dx_event *ev) {
 }
 
 static dx_error count_control(dx_conn *c, double now) {
-  if (now - c->control_since >= 1) {
-    c->control_since = now;
+  if ((uint32_t)now != c->control_second) {
+    c->control_second = (uint32_t)now;
     c->control = 0;
   }
   return ++c->control > c->limits->max_control_rate ? DX_ERR_CONTROL_RATE
@@ -418,7 +443,7 @@ static dx_error count_control(dx_conn *c, double now) {
 /* The next event that somebody may want; an end is only noted. */
 static dx_kind step(dx_conn *c, dx_event *ev, double now) {
   while (!c->over) {
-    dx_kind kind = dx_reader_next(&c->reader, c->limits, c->spare, ev);
+    dx_kind kind = dx_reader_next(&c->reader, c->limits, dx_conn_spare(c), ev);
     dx_error e = DX_OK;
     switch (kind) {
     case DX_MESSAGE:
@@ -455,7 +480,10 @@ static dx_kind step(dx_conn *c, dx_event *ev, double now) {
 }
 
 static int enqueue(dx_conn *c, dx_kind kind, const dx_event *ev) {
-  dx_message *m = malloc(sizeof *m + ev->n);
+  if (c->queue == NULL)
+    c->queue = calloc(1, sizeof *c->queue);
+  dx_queue *q = c->queue;
+  dx_message *m = q ? malloc(sizeof *m + ev->n) : NULL;
   if (m == NULL)
     return -1;
   m->next = NULL;
@@ -465,28 +493,24 @@ static int enqueue(dx_conn *c, dx_kind kind, const dx_event *ev) {
   m->piece = kind == DX_PIECE;
   if (ev->n)
     memcpy(m->data, ev->data, ev->n);
-  if (c->queue)
-    c->queue_end->next = m;
+  if (q->first)
+    q->last->next = m;
   else
-    c->queue = m;
-  c->queue_end = m;
-  c->queue_bytes += ev->n;
-  c->queue_length++;
+    q->first = m;
+  q->last = m;
+  q->bytes += ev->n;
+  q->length++;
   return 0;
 }
 
 int dx_conn_hungry(const dx_conn *c) {
-  return c->state != DX_CLOSED && !c->eof && !c->over &&
-         c->queue_length < c->limits->max_queue &&
-         c->queue_bytes < c->limits->max_queue_bytes;
+  return c->state != DX_CLOSED && !c->eof && !c->over && !queue_full(c);
 }
 
 void dx_conn_pump(dx_conn *c, double now) {
   if (c->state == DX_HANDSHAKE)
     return;
-  while (c->state != DX_CLOSED && !c->over &&
-         c->queue_length < c->limits->max_queue &&
-         c->queue_bytes < c->limits->max_queue_bytes) {
+  while (c->state != DX_CLOSED && !c->over && !queue_full(c)) {
     dx_event ev;
     dx_kind kind = step(c, &ev, now);
     if (kind == DX_WANT)
@@ -494,26 +518,29 @@ void dx_conn_pump(dx_conn *c, double now) {
     if (kind != DX_FAILED && enqueue(c, kind, &ev))
       c->over = DX_ERR_NO_MEMORY;
   }
-  if (c->over && c->queue == NULL)
+  if (c->over && !is_queued(c))
     finish(c);
 }
 
 /* The oldest of the queue becomes an event; it stays in memory until the next
  * call. */
 static dx_kind pop(dx_conn *c, dx_event *ev) {
-  dx_message *m = c->queue;
-  c->queue = m->next;
-  c->taken = m;
-  c->queue_bytes -= m->n;
-  c->queue_length--;
+  dx_queue *q = c->queue;
+  dx_message *m = q->first;
+  q->first = m->next;
+  q->taken = m;
+  q->bytes -= m->n;
+  q->length--;
   *ev = (dx_event){m->data, m->n, m->opcode, m->last};
   return m->piece ? DX_PIECE : DX_MESSAGE;
 }
 
 dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now) {
-  if (c->taken) {
-    free(c->taken);
-    c->taken = NULL;
+  if (c->queue) {
+    free(c->queue->taken);
+    c->queue->taken = NULL;
+    if (!is_queued(c))
+      drop_queue(c);
   }
   if (c->asked)
     return DX_FAILED;

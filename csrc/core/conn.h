@@ -9,7 +9,7 @@
  * dx_conn_output shows.  While nobody takes events the owner pumps: pings are
  * answered, messages are kept in a bounded queue.
  *
- * Memory: 'limits', 'spare' and 'random' are borrowed and outlive the
+ * Memory: 'limits' and 'shared' are borrowed and outlive the
  * connection; blocks inside belong to it and go with dx_conn_clear.  Input is
  * borrowed until DX_WANT, dx_conn_keep or dx_conn_clear.  Times are seconds of
  * one monotonic clock; sizes are bytes. */
@@ -28,34 +28,37 @@ typedef enum dx_state {
   DX_CLOSED   /* over; the outbox may still have to be sent */
 } dx_state;
 
-struct dx_message; /* a decoded message that nobody took yet */
+/* What the connections of one Lua state share. */
+typedef struct dx_shared {
+  dx_spare spare;
+  dx_random *random; /* masking keys: clients only */
+} dx_shared;
 
+struct dx_queue; /* decoded messages that nobody took yet */
+
+/* Most connections are idle: what few need is behind a pointer. */
 typedef struct dx_conn {
   const dx_limits *limits;
-  dx_spare *spare;   /* or NULL */
-  dx_random *random; /* masking keys: clients only */
+  dx_shared *shared; /* or NULL, for a server */
   dx_reader reader;
-  uint8_t *kept; /* input that had to be copied, NULL if it is borrowed */
-  struct dx_message *queue, *queue_end; /* oldest first */
-  struct dx_message *taken; /* what the last event pointed to */
-  size_t queue_bytes;
-  uint32_t queue_length;
-  uint32_t ping_sent;   /* number of our last ping */
-  uint32_t ping_seen;   /* newest of them that was answered */
-  uint32_t ping_timed;  /* the one whose round trip is measured */
-  uint32_t control;     /* control frames in this second */
-  dx_buffer out;        /* bytes to send */
-  dx_buffer held;       /* frames that wait for a fragmented message to end */
-  uint64_t out_total;   /* bytes ever put into 'out' */
-  uint64_t ping_end;    /* out_total where our last ping ended */
-  uint64_t bytes_in;    /* of the WebSocket and its handshake */
+  uint8_t *kept;          /* input that had to be copied, or NULL */
+  struct dx_queue *queue; /* NULL: nothing queued */
+  dx_buffer out;          /* bytes to send */
+  dx_buffer held;         /* frames behind a fragmented message */
+  char *reason;           /* the peer's close reason, or NULL */
+  uint8_t *late;     /* length and payload of a ping still to answer, or NULL */
+  uint64_t out_total; /* bytes ever put into 'out' */
+  uint64_t ping_end;  /* out_total where our last ping ended */
+  uint64_t bytes_in;  /* of the WebSocket and its handshake */
   uint64_t messages_in; /* whole messages */
   uint64_t messages_out;
-  double control_since;
   dx_beat beat;
-  double latency; /* seconds of the last answered ping; < 0: none yet */
-  char *reason;   /* the peer's close reason, or NULL */
-  uint8_t *late;  /* length and payload of the ping still to be answered */
+  float latency;           /* seconds of the last answered ping; < 0: none */
+  uint32_t ping_sent;      /* number of our last ping */
+  uint32_t ping_seen;      /* newest of them that was answered */
+  uint32_t ping_timed;     /* the one whose round trip is measured */
+  uint32_t control;        /* control frames in this second */
+  uint32_t control_second; /* which that is */
   dx_http_scan scan;
   uint16_t code; /* the peer's close code; DX_CODE_NONE, DX_CODE_ABNORMAL */
   uint8_t reason_n;
@@ -69,8 +72,12 @@ typedef struct dx_conn {
   uint8_t asked;      /* the close was our own wish, not the peer's doing */
 } dx_conn;
 
+static inline dx_spare *dx_conn_spare(const dx_conn *c) {
+  return c->shared ? &c->shared->spare : NULL;
+}
+
 void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
-                  dx_spare *spare, dx_random *random, double now);
+                  dx_shared *shared, double now);
 void dx_conn_clear(dx_conn *c);
 
 /* ---- input ---- */
@@ -115,9 +122,12 @@ int dx_conn_hungry(const dx_conn *c);
 
 /* As dx_reader_room and dx_reader_filled. */
 static inline size_t dx_conn_room(dx_conn *c, uint8_t **p) {
-  return c->state == DX_OPEN ? dx_reader_room(&c->reader, c->spare, p) : 0;
+  return c->state == DX_OPEN ? dx_reader_room(&c->reader, dx_conn_spare(c), p) : 0;
 }
 void dx_conn_filled(dx_conn *c, size_t n, double now);
+
+/* Messages that wait to be taken. */
+size_t dx_conn_queued(const dx_conn *c);
 
 /* Hand the next message, or the rest of one that has begun, out in pieces. */
 static inline void dx_conn_pieces(dx_conn *c, int on) {
@@ -143,8 +153,8 @@ dx_error dx_conn_ping(dx_conn *c, uint32_t *number);
 
 /* What is to be sent next; sent() drops the first n bytes of it. */
 static inline size_t dx_conn_output(const dx_conn *c, const uint8_t **p) {
-  *p = c->out.p + c->out.start;
-  return dx_buffer_length(&c->out);
+  *p = dx_buffer_bytes(c->out);
+  return dx_buffer_length(c->out);
 }
 void dx_conn_sent(dx_conn *c, size_t n, double now);
 /* A server's frame of which the first 'gone' bytes, header included, left
@@ -153,7 +163,7 @@ dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
                           const uint8_t *data, size_t n, size_t gone);
 /* Bytes that wait to be sent. */
 static inline size_t dx_conn_outbox(const dx_conn *c) {
-  return dx_buffer_length(&c->out) + dx_buffer_length(&c->held);
+  return dx_buffer_length(c->out) + dx_buffer_length(c->held);
 }
 /* Nothing could be sent (stalled = 1), or nothing is left to send. */
 static inline void dx_conn_stalled(dx_conn *c, int stalled, double now) {

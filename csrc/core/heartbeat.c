@@ -21,8 +21,8 @@ double dx_beat_due(const dx_beat *b, const dx_limits *limits, dx_wait wait) {
     return due;
   if (!b->pinged)
     return earlier(due, b->last_in, limits->ping_interval);
-  if (b->ping <= 0)
+  if (b->since <= 0)
     return due; /* it has not left: send_timeout watches */
-  double life = b->last_in > b->ping ? b->last_in : b->ping;
+  double life = b->last_in > b->since ? b->last_in : b->since;
   return earlier(due, life, limits->ping_timeout);
 }

@@ -18,9 +18,10 @@ typedef enum dx_wait {
 } dx_wait;
 
 typedef struct dx_beat {
-  double since;   /* when the handshake, or the closing, began */
+  double since;   /* when what is waited for began: the handshake, the closing
+                     or, while open, when the last byte of an unanswered ping
+                     left (0: it has not) */
   double last_in; /* when the last byte came: any byte is life */
-  double ping;    /* when the last byte of an unanswered ping left; 0: none */
   double stalled; /* since when the outbox moved nothing; 0: it moves */
   uint8_t pinged; /* a ping is unanswered, even if it has not left yet */
   uint8_t paused; /* we do not read, so silence says nothing about the peer */

@@ -125,7 +125,7 @@ static int admit(dx_reader *r, uint8_t *dst, const uint8_t *src, size_t n) {
 static dx_kind control_event(dx_reader *r, dx_event *ev, const uint8_t *p,
                              size_t n) {
   /* Behind a message in progress the body must stay as it is. */
-  r->given = dx_buffer_length(&r->body) == 0;
+  r->given = dx_buffer_length(r->body) == 0;
   *ev = (dx_event){.data = p, .n = n};
   r->state = AT_HEAD;
   return r->opcode == DX_PING   ? DX_GOT_PING
@@ -177,21 +177,20 @@ static dx_kind end_frame(dx_reader *r, dx_event *ev, const uint8_t *p,
 /* Make room in the body for the bytes that are here, and with luck for those
  * to come. */
 static uint8_t *grow_body(dx_reader *r, dx_spare *spare, size_t here) {
-  dx_buffer *b = &r->body;
   size_t want = here;
-  if (b->size - b->end < here && r->left > here) {
-    want = here + AT_FIRST + 3 * dx_buffer_length(b);
+  if (dx_buffer_room(r->body) < here && r->left > here) {
+    want = here + AT_FIRST + 3 * dx_buffer_length(r->body);
     if (want > r->left)
       want = (size_t)r->left;
   }
-  return dx_buffer_reserve(b, spare, want);
+  return dx_buffer_reserve(&r->body, spare, want);
 }
 
 /* DX_WANT here means "no event, go on". */
 static dx_kind data_payload(dx_reader *r, dx_spare *spare, dx_event *ev) {
   size_t n = r->left < r->n ? (size_t)r->left : r->n;
   int whole = n == r->left;
-  if (dx_buffer_length(&r->body) == 0 && (r->pieces || (whole && r->fin))) {
+  if (dx_buffer_length(r->body) == 0 && (r->pieces || (whole && r->fin))) {
     uint8_t *p = r->in;
     if (!admit(r, p, p, n))
       return fail(r, DX_ERR_BAD_UTF8);
@@ -209,7 +208,7 @@ static dx_kind data_payload(dx_reader *r, dx_spare *spare, dx_event *ev) {
       return fail(r, DX_ERR_NO_MEMORY);
     if (!admit(r, p, r->in, n))
       return fail(r, DX_ERR_BAD_UTF8);
-    r->body.end += n;
+    dx_buffer_add(r->body, n);
     consume(r, n);
   }
   if (!whole)
@@ -218,8 +217,7 @@ static dx_kind data_payload(dx_reader *r, dx_spare *spare, dx_event *ev) {
     r->state = AT_HEAD;
     return DX_WANT;
   }
-  return end_frame(r, ev, r->body.p + r->body.start,
-                   dx_buffer_length(&r->body));
+  return end_frame(r, ev, r->body->p, r->body->end);
 }
 
 dx_kind dx_reader_next(dx_reader *r, const dx_limits *limits, dx_spare *spare,
@@ -228,9 +226,9 @@ dx_kind dx_reader_next(dx_reader *r, const dx_limits *limits, dx_spare *spare,
     r->given = 0;
     dx_buffer_clear(&r->body, spare);
   }
-  if (r->pieces && dx_buffer_length(&r->body) && r->cut == 0) {
+  if (r->pieces && dx_buffer_length(r->body) && r->cut == 0) {
     /* Collected before anybody asked for pieces. */
-    *ev = (dx_event){r->body.p, r->body.end, r->message, 0};
+    *ev = (dx_event){r->body->p, r->body->end, r->message, 0};
     r->given = 1;
     return DX_PIECE;
   }
@@ -284,16 +282,16 @@ size_t dx_reader_room(dx_reader *r, dx_spare *spare, uint8_t **p) {
       r->pieces)
     return 0;
   *p = grow_body(r, spare, 1);
-  size_t room = *p ? r->body.size - r->body.end : 0;
+  size_t room = *p ? dx_buffer_room(r->body) : 0;
   return room < r->left ? room : (size_t)r->left;
 }
 
 void dx_reader_filled(dx_reader *r, size_t n) {
-  uint8_t *p = r->body.p + r->body.end;
+  uint8_t *p = r->body->p + r->body->end;
   if (!admit(r, p, p, n))
     fail(r, DX_ERR_BAD_UTF8);
   else
-    r->body.end += n;
+    dx_buffer_add(r->body, n);
 }
 
 void dx_reader_finish(dx_reader *r, dx_spare *spare) {

@@ -13,10 +13,10 @@
 
 static int shared_gc(lua_State *L) {
   lshared *s = lua_touserdata(L, 1);
-  free(s->spare.block);
-  s->spare.block = NULL;
-  dx_random_free(s->random);
-  s->random = NULL;
+  free(s->core.spare.block);
+  s->core.spare.block = NULL;
+  dx_random_free(s->core.random);
+  s->core.random = NULL;
   return 0;
 }
 
@@ -32,8 +32,8 @@ static lshared *shared(lua_State *L) {
   lua_pushcfunction(L, shared_gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
-  s->random = dx_random_new();
-  if (s->random == NULL)
+  s->core.random = dx_random_new();
+  if (s->core.random == NULL)
     luaL_error(L, "duplex: no memory for masking keys");
   lua_setfield(L, LUA_REGISTRYINDEX, SHARED);
   return s;
@@ -103,11 +103,9 @@ static int conn_new(lua_State *L) {
   double now = luaL_checknumber(L, 4);
   lshared *all = shared(L);
   lconn *c = lua_newuserdatauv(L, sizeof *c, LCONN_VALUES);
-  *c = (lconn){.mark = LCONN_MARK, .settings = *settings};
-  c->settings->users++;
-  c->id = ++all->last_id;
-  dx_conn_init(&c->conn, server, &c->settings->limits, &all->spare,
-               all->random, now);
+  *c = (lconn){.mark = LCONN_MARK, .id = ++all->last_id};
+  (*settings)->users++;
+  dx_conn_init(&c->conn, server, &(*settings)->limits, &all->core, now);
   lua_pushvalue(L, 3);
   lua_setmetatable(L, -2);
   return 1;
@@ -119,10 +117,9 @@ static int conn_gc(lua_State *L) {
     c->ops->dropped(c->transport);
   c->transport = NULL;
   /* When the whole state is closed the spare may already be gone. */
-  c->conn.spare = NULL;
+  c->conn.shared = NULL;
   dx_conn_clear(&c->conn);
-  settings_leave(c->settings);
-  c->settings = NULL;
+  settings_leave((lsettings *)(uintptr_t)c->conn.limits);
   c->mark = 0;
   return 0;
 }
@@ -219,12 +216,21 @@ static int outcome(lua_State *L, lconn *c, dx_error e) {
 /* ---- messages out ---- */
 
 uint8_t lconn_kind(lua_State *L, int index) {
-  static const char *const kinds[] = {"text", "binary", NULL};
-  return luaL_checkoption(L, index, "text", kinds) ? DX_BINARY : DX_TEXT;
+  size_t n = 0;
+  const char *kind = lua_tolstring(L, index, &n);
+  if (n == 6 && memcmp(kind, "binary", 6) == 0)
+    return DX_BINARY;
+  if (n == 4 && memcmp(kind, "text", 4) == 0)
+    return DX_TEXT;
+  if (!lua_isnoneornil(L, index))
+    luaL_argerror(L, index, "kind must be \"text\" or \"binary\"");
+  return DX_TEXT;
 }
 
 const char *lconn_message(lua_State *L, int index, uint8_t opcode, size_t *n) {
-  const char *data = luaL_checklstring(L, index, n);
+  const char *data = lua_tolstring(L, index, n);
+  if (data == NULL)
+    luaL_typeerror(L, index, "string");
   if (opcode == DX_TEXT && !dx_utf8_valid((const uint8_t *)data, *n))
     luaL_argerror(L, index,
                   "text is not valid UTF-8; send bytes with kind \"binary\"");
@@ -509,7 +515,7 @@ static int conn_numbers(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)c->out_total);
   lua_pushinteger(L, (lua_Integer)c->messages_in);
   lua_pushinteger(L, (lua_Integer)c->messages_out);
-  lua_pushinteger(L, (lua_Integer)c->queue_length);
+  lua_pushinteger(L, (lua_Integer)dx_conn_queued(c));
   lua_pushinteger(L, (lua_Integer)dx_conn_outbox(c));
   return 6;
 }
@@ -536,7 +542,7 @@ static int conn_latency(lua_State *L) {
   const lconn *c = lconn_check(L, 1);
   if (c->conn.latency < 0)
     return 0;
-  lua_pushnumber(L, c->conn.latency);
+  lua_pushnumber(L, (lua_Number)c->conn.latency);
   return 1;
 }
 

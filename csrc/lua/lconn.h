@@ -2,9 +2,8 @@
  * lconn.h - the Lua type "connection": a full userdata around dx_conn, shared
  * by all modules of this library.
  *
- * User values: 1 the request head (a string until somebody looks into it), 2
- * ws.data, 3 a table of what few connections need (on_close, response, ...) or
- * nil.  The metatable belongs to a class (lua/duplex/connection.lua); what
+ * User values: 1 the head of the request, or a table of that and of what few
+ * connections need (on_close, response, ...); 2 ws.data.  The metatable belongs to a class (lua/duplex/connection.lua); what
  * makes a userdata a connection is the mark at its start. */
 #ifndef DX_LCONN_H
 #define DX_LCONN_H
@@ -12,22 +11,21 @@
 #include "../core/conn.h"
 #include "compat.h"
 
-enum { LCONN_REQUEST = 1, LCONN_DATA, LCONN_EXTRA, LCONN_VALUES = 3 };
+enum { LCONN_EXTRA = 1, LCONN_DATA, LCONN_VALUES = LCONN_DATA };
 
-#define LCONN_MARK 0x4475706c65780001u
+#define LCONN_MARK 0x44786331u
 
 /* Limits are shared by the connections of a server, and live as long as the
  * last of them. */
 typedef struct lsettings {
-  dx_limits limits;
+  dx_limits limits; /* first: conn.limits points here */
   size_t users;
 } lsettings;
 
 /* What all connections of one Lua state share; it lives in the registry. */
 typedef struct lshared {
-  dx_spare spare;
-  dx_random *random;
-  lua_Integer last_id;
+  dx_shared core;
+  uint32_t last_id;
 } lshared;
 
 /* The type of a transport that is written in C, see csrc/lua/lsocket.c. */
@@ -37,25 +35,27 @@ typedef struct lconn_ops {
 } lconn_ops;
 
 typedef struct lconn {
-  uint64_t mark;
+  uint32_t mark;
+  uint16_t port;   /* of the peer */
+  uint8_t family;  /* AF_INET, AF_INET6, AF_UNIX, or 0: in memory */
+  uint8_t watched; /* a function waits for its end */
   dx_conn conn;
-  lsettings *settings;
   const lconn_ops *ops;
-  void *transport; /* belongs to ops; NULL when there is none (any more) */
-  struct lconn *next_ended; /* in a list of the native loop */
-  lua_Integer id;
+  void *transport;  /* belongs to ops; NULL when there is none (any more) */
+  uint32_t id;      /* counts connections of this Lua state */
   int system_error; /* errno that goes with DX_ERR_LOST, or 0 */
-  uint16_t port;    /* of the peer, on the network's side; see peer */
-  uint8_t family;   /* AF_INET, AF_INET6, AF_UNIX, or 0: in memory */
   uint8_t peer[16]; /* the peer's IP address */
-  uint8_t watched;  /* a function waits for its end */
 } lconn;
+
+static inline lconn *lconn_of(dx_conn *conn) {
+  return (lconn *)((char *)conn - offsetof(lconn, conn));
+}
 
 /* The connection at 'index', or NULL. */
 static inline lconn *lconn_test(lua_State *L, int index) {
   lconn *c = lua_touserdata(L, index);
-  if (c == NULL || lua_type(L, index) != LUA_TUSERDATA ||
-      lua_rawlen(L, index) != sizeof *c || c->mark != LCONN_MARK)
+  /* A light userdata has no length, so what is read below is ours to read. */
+  if (c == NULL || lua_rawlen(L, index) != sizeof *c || c->mark != LCONN_MARK)
     return NULL;
   return c;
 }

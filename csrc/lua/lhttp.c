@@ -149,7 +149,7 @@ static int http_request(lua_State *L) {
   luaL_checkstring(L, 3);
   uint8_t nonce[16];
   char key[DX_KEY_SIZE], accept[DX_ACCEPT_SIZE];
-  if (dx_random_bytes(c->conn.random, nonce, sizeof nonce))
+  if (dx_random_bytes(c->conn.shared->random, nonce, sizeof nonce))
     return lconn_failure(L, c, DX_ERR_NO_ENTROPY);
   dx_base64_encode(key, nonce, sizeof nonce);
   dx_slice args[6] = {slice_at(L, 2), slice_at(L, 3), {key, sizeof key},

@@ -324,7 +324,7 @@ static int loop_can_wait(lua_State *L) {
   return 1;
 }
 
-static void wait_over(uv_timer_t *timer) { (void)timer; }
+static void wait_over(uv_timer_t *timer) { uv_stop(timer->loop); }
 
 /* step([timeout]) -> whether something is left to do: waits for events at most
  * so long (0), and handles them */
@@ -428,7 +428,10 @@ static int loop_gc(lua_State *L) {
   for (int i = 0; i < loop->slots; i++)
     free(loop->all[i]);
   free(loop->all);
+  free(loop->ended_conns);
+  free(loop->done_users);
   loop->all = NULL;
+  loop->ended_conns = NULL;
   return 0;
 }
 
@@ -452,6 +455,8 @@ static lloop *new_loop(lua_State *L) {
   lua_setiuservalue(L, -2, LLOOP_IDLE);
   lua_newtable(L);
   lua_setiuservalue(L, -2, LLOOP_ENDS);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, LLOOP_DONES);
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, loop_gc);
   lua_setfield(L, -2, "__gc");

@@ -16,16 +16,18 @@ enum { WAIT_DRAIN = 1, WAIT_CHANGE = 2, WAIT_END = 4, WAIT_ALL = 7 };
 /* Upvalues of the methods below, behind the loop. */
 enum { UP_TEXT = 2, UP_BINARY, UP_SEND_SOURCE, UP_NEXT = 4 };
 
+static lloop *loop_of(const dx_link *l) { return (lloop *)dx_link_loop(l); }
+
 /* ---- hooks ---- */
 
 /* Whoever waits for a message is resumed straight from the event; when nobody
  * does, pings are answered and messages queued. */
 void lsocket_input(dx_link *l) {
-  lloop *loop = (lloop *)l->loop;
+  lloop *loop = loop_of(l);
   ltask *reader = l->reader;
   if (reader && reader->waiting) {
     if (reader->co) {
-      dx_timers_set(&l->loop->timers, &reader->timer, INFINITY);
+      dx_timers_set(&loop->net.timers, &reader->timer, INFINITY);
       reader->waiting = 0;
       reader->why = LWOKEN;
       l->reader = NULL;
@@ -39,23 +41,21 @@ void lsocket_input(dx_link *l) {
   reader = l->reader;
   if (l->conn && l->conn->state != DX_HANDSHAKE &&
       (reader == NULL || !reader->waiting))
-    dx_conn_pump(l->conn, l->loop->now);
+    dx_conn_pump(l->conn, loop->net.now);
   if (l->waiters)
     ltask_wake_all(loop, (ltask **)&l->waiters, WAIT_CHANGE, LWOKEN);
 }
 
 void lsocket_drained(dx_link *l) {
   l->wants_drain = 0;
-  ltask_wake_all((lloop *)l->loop, (ltask **)&l->waiters, WAIT_DRAIN, LWOKEN);
+  ltask_wake_all(loop_of(l), (ltask **)&l->waiters, WAIT_DRAIN, LWOKEN);
 }
 
 void lsocket_ended(dx_link *l) {
-  lloop *loop = (lloop *)l->loop;
-  lconn *c = l->owner;
-  if (c->watched) {
-    c->next_ended = loop->ended_conns;
-    loop->ended_conns = c;
-  }
+  lloop *loop = loop_of(l);
+  lconn *c = lconn_of(l->conn);
+  if (c->watched)
+    loop->ended_conns[loop->ended_count++] = c;
   c->system_error = l->error;
   c->transport = NULL;
   if (l->reader)
@@ -82,7 +82,7 @@ static int wait_input(lua_State *L, lloop *loop, ltask *t, dx_link *l,
 
 /* After a wait that began in this call: who are we, and why do we go on?  A
  * reader that was woken by its deadline still stands in the link. */
-static ltask *resumed(lloop *loop, lconn *c) {
+static ltask *resumed(lloop *loop, const lconn *c) {
   ltask *t = loop->current ? loop->current : &loop->top;
   dx_link *l = c->transport;
   if (l && l->reader == t)
@@ -118,27 +118,32 @@ static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
 
 static int receive_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  lloop *loop = lloop_get(L);
   lconn *c = (lconn *)ctx;
+  const dx_link *l = c->transport;
+  lloop *loop = l ? loop_of(l) : lloop_get(L);
   ltask *t = resumed(loop, c);
   if (t->why == LTIMEOUT)
     return lloop_push_timeout(L);
   return receive(L, loop, c, t, t->deadline);
 }
 
-/* ws:receive([timeout]) -> data, kind | nil, message, id */
-static int method_receive(lua_State *L) {
+static int begin_receive(lua_State *L, double deadline) {
   lconn *c = lconn_check(L, 1);
   const dx_link *l = c->transport;
   if (l && l->reader)
     return luaL_error(L, "another task is receiving from this connection");
-  return receive(L, lloop_get(L), c, NULL, ltask_deadline(L, 2));
+  lloop *loop = l ? loop_of(l) : lloop_get(L);
+  return receive(L, loop, c, NULL, deadline);
 }
 
-/* The iterator of ws:messages(): receive() without its second argument. */
+/* ws:receive([timeout]) -> data, kind | nil, message, id */
+static int method_receive(lua_State *L) {
+  return begin_receive(L, ltask_deadline(L, 2));
+}
+
+/* The iterator of ws:messages(): its second argument is the last message. */
 static int method_next_message(lua_State *L) {
-  lua_settop(L, 1);
-  return method_receive(L);
+  return begin_receive(L, INFINITY);
 }
 
 /* for data, kind in ws:messages() */
@@ -150,16 +155,6 @@ static int method_messages(lua_State *L) {
 }
 
 /* ---- messages out ---- */
-
-/* "text" and "binary" are almost always the very strings we gave. */
-static uint8_t kind_at(lua_State *L, int index) {
-  if (lua_isnoneornil(L, index) ||
-      lua_rawequal(L, index, lua_upvalueindex(UP_TEXT)))
-    return DX_TEXT;
-  if (lua_rawequal(L, index, lua_upvalueindex(UP_BINARY)))
-    return DX_BINARY;
-  return lconn_kind(L, index);
-}
 
 static int send_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
@@ -179,14 +174,13 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
     }
   }
   dx_error e;
-  uint8_t opcode = kind_at(L, 3);
-  if (l && lua_rawlen(L, 2) >= DX_LARGE && c->conn.server) {
-    size_t n;
-    const char *data = lconn_message(L, 2, opcode, &n);
+  uint8_t opcode = lconn_kind(L, 3);
+  size_t n;
+  const char *data = lconn_message(L, 2, opcode, &n);
+  if (l && n >= DX_LARGE && c->conn.server)
     e = dx_link_put_large(l, opcode, data, n);
-  } else {
-    e = lconn_put(L, c, 2, opcode);
-  }
+  else
+    e = dx_conn_put(&c->conn, DX_FIN | opcode, data, n, 0);
   if (e)
     return lconn_failure(L, c, e);
   if (l)
@@ -204,16 +198,20 @@ static int return_all(lua_State *L, int status, lua_KContext ctx) {
 /* ws:send(data or source [, kind [, options]]) -> true | nil, message, id */
 static int method_send(lua_State *L) {
   lconn *c = lconn_check(L, 1);
-  if (lua_type(L, 2) == LUA_TFUNCTION) {
+  int type = lua_type(L, 2);
+  if (type == LUA_TFUNCTION) {
     lua_pushvalue(L, lua_upvalueindex(UP_SEND_SOURCE));
     lua_insert(L, 1);
     lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
     return lua_gettop(L);
   }
-  if (lua_gettop(L) > 3 && !lua_isnil(L, 4))
-    luaL_checktype(L, 4, LUA_TTABLE);
-  lua_settop(L, 3);
-  luaL_checkstring(L, 2);
+  if (type != LUA_TSTRING)
+    luaL_typeerror(L, 2, "string");
+  if (lua_gettop(L) > 3) {
+    if (!lua_isnil(L, 4))
+      luaL_checktype(L, 4, LUA_TTABLE);
+    lua_settop(L, 3);
+  }
   return send_k(L, LUA_OK, (lua_KContext)c);
 }
 
@@ -272,11 +270,21 @@ static int socket_on_end(lua_State *L) {
       ltask_spawn(L, loop, 0, 0, 1);
     return 0;
   }
+  if (loop->watched == loop->ended_room) {
+    /* Room for all that are watched, so that an end needs no memory. */
+    int room = loop->ended_room ? loop->ended_room * 2 : 16;
+    lconn **list = realloc(loop->ended_conns, (size_t)room * sizeof *list);
+    if (list == NULL)
+      return luaL_error(L, "out of memory");
+    loop->ended_conns = list;
+    loop->ended_room = room;
+  }
   lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
   lua_getiuservalue(L, -1, LLOOP_ENDS);
   lua_pushvalue(L, 2);
   lua_rawsetp(L, -2, c);
   c->watched = 1;
+  loop->watched++;
   return 0;
 }
 
@@ -349,7 +357,7 @@ static int attach(lloop *loop, lconn *c, int fd, const dx_address *peer) {
     c->port = ntohs(in6->sin6_port);
   }
   loop->net.now = dx_loop_clock();
-  dx_link *l = dx_link_open(&loop->net, fd, &c->conn, c);
+  dx_link *l = dx_link_open(&loop->net, fd, &c->conn);
   if (l == NULL)
     return -errno;
   c->ops = &ops;

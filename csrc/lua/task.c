@@ -127,18 +127,81 @@ int lloop_push_stopped(lua_State *L) {
 
 /* ---- tasks ---- */
 
-/* A task's coroutine, the function to call when it ended and the argument of
- * that stand in three places of the table of anchors, from 3 * slot + 1 on.
- * The first place of a free slot holds the number of the next free one. */
-static void push_anchors(lua_State *L, lloop *loop) {
+static void push_value(lua_State *L, lloop *loop, int n) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
-  lua_getiuservalue(L, -1, LLOOP_ANCHORS);
+  lua_getiuservalue(L, -1, n);
   lua_remove(L, -2);
 }
 
-/* Anchor the coroutine on top of the stack, which is popped; 'done' and 'arg'
- * are stack indices or 0.  Returns the slot. */
-static int anchor(lua_State *L, lloop *loop, int done, int arg) {
+/* The number of the function at 'index' among those to call when a task
+ * ended; 0 for 0.  Each use is counted. */
+static uint16_t done_number(lua_State *L, lloop *loop, int index) {
+  if (index == 0)
+    return 0;
+  push_value(L, loop, LLOOP_DONES);
+  lua_pushvalue(L, index);
+  lua_rawget(L, -2);
+  lua_Integer n = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  if (n == 0) {
+    for (n = 1; n <= loop->dones && loop->done_users[n]; n++)
+      ;
+    if (n > UINT16_MAX - 1)
+      luaL_error(L, "too many different functions wait for tasks to end");
+    if (n > loop->dones) {
+      size_t *users =
+          realloc(loop->done_users, ((size_t)n + 1) * sizeof *users);
+      if (users == NULL)
+        luaL_error(L, "out of memory");
+      users[n] = 0;
+      loop->done_users = users;
+      loop->dones = (uint16_t)n;
+    }
+    lua_pushvalue(L, index);
+    lua_rawseti(L, -2, n);
+    lua_pushvalue(L, index);
+    lua_pushinteger(L, n);
+    lua_rawset(L, -3);
+  }
+  lua_pop(L, 1);
+  loop->done_users[n]++;
+  return (uint16_t)n;
+}
+
+/* Push what number 'n' stands for, nil for 0, which is then used once less. */
+static void push_done(lua_State *L, lloop *loop, uint16_t n) {
+  if (n == 0) {
+    lua_pushnil(L);
+    return;
+  }
+  push_value(L, loop, LLOOP_DONES);
+  lua_rawgeti(L, -1, n);
+  if (--loop->done_users[n] == 0) {
+    lua_pushvalue(L, -1);
+    lua_pushnil(L);
+    lua_rawset(L, -4);
+    lua_pushnil(L);
+    lua_rawseti(L, -3, n);
+  }
+  lua_remove(L, -2);
+}
+
+/* A task's coroutine and its first argument stand in two places of the table
+ * of anchors, from 2 * slot + 1 on.  The first place of a free slot holds the
+ * number of the next free one. */
+enum { ANCHOR_CO = 1, ANCHOR_ARGUMENT };
+
+static void set_anchor(lua_State *L, int slot, int which) {
+  lua_rawseti(L, -2, 2 * (lua_Integer)slot + which);
+}
+
+static void push_anchor(lua_State *L, int slot, int which) {
+  lua_rawgeti(L, -1, 2 * (lua_Integer)slot + which);
+}
+
+/* Anchor the coroutine on top of the stack, which is popped, and the argument
+ * at index 'arg' or none.  Returns the slot. */
+static int anchor(lua_State *L, lloop *loop, int arg) {
   int slot = loop->free_slot;
   if (slot < 0 && loop->slots == loop->room) {
     int room = loop->room ? loop->room * 2 : 64;
@@ -148,9 +211,9 @@ static int anchor(lua_State *L, lloop *loop, int done, int arg) {
     loop->all = all;
     loop->room = room;
   }
-  push_anchors(L, loop);
+  push_value(L, loop, LLOOP_ANCHORS);
   if (slot >= 0) {
-    lua_rawgeti(L, -1, 3 * slot + 1);
+    push_anchor(L, slot, ANCHOR_CO);
     loop->free_slot = (int)lua_tointeger(L, -1);
     lua_pop(L, 1);
   } else {
@@ -158,27 +221,22 @@ static int anchor(lua_State *L, lloop *loop, int done, int arg) {
   }
   loop->all[slot] = NULL;
   lua_insert(L, -2);
-  lua_rawseti(L, -2, 3 * slot + 1);
-  int others[2] = {done, arg};
-  for (int i = 0; i < 2; i++) {
-    if (others[i])
-      lua_pushvalue(L, others[i]);
-    else
-      lua_pushboolean(L, 0);
-    lua_rawseti(L, -2, 3 * slot + 2 + i);
-  }
+  set_anchor(L, slot, ANCHOR_CO);
+  if (arg)
+    lua_pushvalue(L, arg);
+  else
+    lua_pushboolean(L, 0);
+  set_anchor(L, slot, ANCHOR_ARGUMENT);
   lua_pop(L, 1);
   return slot;
 }
 
 static void release(lua_State *L, lloop *loop, int slot) {
-  push_anchors(L, loop);
+  push_value(L, loop, LLOOP_ANCHORS);
   lua_pushinteger(L, loop->free_slot);
-  lua_rawseti(L, -2, 3 * slot + 1);
-  for (int i = 2; i <= 3; i++) {
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, -2, 3 * slot + i);
-  }
+  set_anchor(L, slot, ANCHOR_CO);
+  lua_pushboolean(L, 0);
+  set_anchor(L, slot, ANCHOR_ARGUMENT);
   lua_pop(L, 1);
   loop->free_slot = slot;
   loop->all[slot] = NULL;
@@ -188,13 +246,11 @@ static void release(lua_State *L, lloop *loop, int slot) {
 static lua_State *push_coroutine(lua_State *L, lloop *loop, int brief) {
   if (!brief || loop->idle == 0)
     return lua_newthread(L);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
-  lua_getiuservalue(L, -1, LLOOP_IDLE);
+  push_value(L, loop, LLOOP_IDLE);
   lua_rawgeti(L, -1, loop->idle);
   lua_pushnil(L);
   lua_rawseti(L, -3, loop->idle--);
-  lua_replace(L, -3);
-  lua_pop(L, 1);
+  lua_remove(L, -2);
   return lua_tothread(L, -1);
 }
 
@@ -202,12 +258,11 @@ static void keep_coroutine(lua_State *L, lloop *loop, ltask *t) {
   if (loop->idle >= IDLE_AT_MOST)
     return;
   lua_settop(t->co, 0);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
-  lua_getiuservalue(L, -1, LLOOP_IDLE);
-  push_anchors(L, loop);
-  lua_rawgeti(L, -1, 3 * t->slot + 1);
+  push_value(L, loop, LLOOP_IDLE);
+  push_value(L, loop, LLOOP_ANCHORS);
+  push_anchor(L, t->slot, ANCHOR_CO);
   lua_rawseti(L, -3, ++loop->idle);
-  lua_pop(L, 3);
+  lua_pop(L, 2);
 }
 
 ltask *ltask_spawn(lua_State *L, lloop *loop, int done, int n, int brief) {
@@ -216,17 +271,20 @@ ltask *ltask_spawn(lua_State *L, lloop *loop, int done, int n, int brief) {
   lua_State *co = push_coroutine(L, loop, brief);
   if (!lua_checkstack(co, n + 2))
     luaL_error(L, "too many arguments for a task");
-  int slot = anchor(L, loop, done, n ? first + 1 : 0);
+  int slot = anchor(L, loop, n ? first + 1 : 0);
+  uint16_t number = done_number(L, loop, done);
   ltask *t = calloc(1, sizeof *t);
   if (t == NULL) {
     release(L, loop, slot);
+    push_done(L, loop, number);
     luaL_error(L, "out of memory");
   }
   t->co = co;
   t->slot = slot;
   loop->all[slot] = t;
-  t->brief = (uint8_t)brief;
+  t->brief = brief != 0;
   t->timer.kind = DX_TIMER_OTHER;
+  t->timer.note = number;
   loop->tasks++;
   lua_xmove(L, co, n + 1);
   ltask_link(&loop->ready, t);
@@ -234,19 +292,22 @@ ltask *ltask_spawn(lua_State *L, lloop *loop, int done, int n, int brief) {
 }
 
 void ltask_run(lloop *loop, ltask *t) {
-  int results = 0;
-  int begins = lua_status(t->co) == LUA_OK;
-  int arguments = begins ? lua_gettop(t->co) - 1 : 0;
+  int results = 0, arguments = 0;
+  if (!t->begun) {
+    t->begun = 1;
+    arguments = lua_gettop(t->co) - 1;
+  }
   loop->current = t;
   int status = lua_resume(t->co, NULL, arguments, &results);
   loop->current = NULL;
   if (status == LUA_YIELD) {
-    lua_pop(t->co, results);
+    if (results)
+      lua_pop(t->co, results);
     if (!t->waiting && t->list == NULL)
       ltask_link(&loop->ready, t); /* coroutine.yield: let others run */
     return;
   }
-  t->status = (uint8_t)status;
+  t->why = (uint8_t)status;
   ltask_link(&loop->ended, t);
 }
 
@@ -264,19 +325,20 @@ static void bury(lua_State *L, lloop *loop, ltask *t) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 16, "too many nested calls");
   ltask_unlink(t);
-  if (t->status == LUA_OK)
+  if (t->why == LUA_OK)
     lua_pushnil(L);
   else
     push_error(L, t);
-  push_anchors(L, loop);
-  lua_rawgeti(L, -1, 3 * t->slot + 2);
+  push_done(L, loop, t->timer.note);
   lua_pushvalue(L, top + 1);
-  lua_rawgeti(L, top + 2, 3 * t->slot + 3);
-  if (t->status != LUA_OK)
+  push_value(L, loop, LLOOP_ANCHORS);
+  push_anchor(L, t->slot, ANCHOR_ARGUMENT);
+  lua_remove(L, -2);
+  if (t->why != LUA_OK)
     dx_close_coroutine(t->co); /* closes what is still to be closed */
   else if (t->brief)
     keep_coroutine(L, loop, t);
-  if (lua_toboolean(L, top + 3))
+  if (lua_isfunction(L, top + 2))
     ltask_spawn(L, loop, 0, 2, 1);
   release(L, loop, t->slot);
   loop->tasks--;
@@ -287,18 +349,17 @@ static void bury(lua_State *L, lloop *loop, ltask *t) {
 /* Connections that are over and have somebody who wants to know.  The table
  * keeps them alive through what is called. */
 static void announce_ends(lua_State *L, lloop *loop) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
-  lua_getiuservalue(L, -1, LLOOP_ENDS);
-  while (loop->ended_conns) {
-    lconn *c = loop->ended_conns;
-    loop->ended_conns = c->next_ended;
+  push_value(L, loop, LLOOP_ENDS);
+  while (loop->ended_count > 0) {
+    lconn *c = loop->ended_conns[--loop->ended_count];
+    loop->watched--;
     c->watched = 0;
     lua_rawgetp(L, -1, c);
     lua_pushnil(L);
     lua_rawsetp(L, -3, c);
     ltask_spawn(L, loop, 0, 0, 1);
   }
-  lua_pop(L, 2);
+  lua_pop(L, 1);
 }
 
 void ltask_turn(lua_State *L, lloop *loop, int wait) {
@@ -313,16 +374,14 @@ void ltask_turn(lua_State *L, lloop *loop, int wait) {
     ltask_run(loop, t);
   }
   dx_loop_turn(&loop->net, wait && loop->ready == NULL && loop->ended == NULL &&
-                               loop->ended_conns == NULL && loop->signal == 0);
+                               loop->ended_count == 0 && loop->signal == 0);
   loop->turning = 0;
   while (loop->ended)
     bury(L, loop, loop->ended);
-  if (loop->ended_conns)
+  if (loop->ended_count)
     announce_ends(L, loop);
   if (loop->signal) {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
-    lua_getiuservalue(L, -1, LLOOP_SIGNAL);
-    lua_remove(L, -2);
+    push_value(L, loop, LLOOP_SIGNAL);
     lua_pushinteger(L, loop->signal);
     loop->signal = 0;
     if (lua_isfunction(L, -2))

@@ -22,13 +22,13 @@ typedef struct ltask {
   struct ltask *next, *prev;
   struct ltask **list; /* where it is linked, a ring; NULL: nowhere */
   double deadline;     /* of what it waits for; INFINITY: none */
-  dx_timer timer;
-  int slot; /* where it is anchored */
-  uint8_t why;
-  uint8_t what; /* for the owner of the list: what it waits for */
+  dx_timer timer;      /* its note: number of what to call when it ended */
+  int slot;            /* where it is anchored */
+  uint8_t why;       /* lwhy; once ended, LUA_OK or an error */
+  uint8_t what;      /* for the owner of the list: what it waits for */
   uint8_t waiting;
-  uint8_t brief; /* its coroutine is used again */
-  uint8_t status; /* LUA_OK or an error, once ended */
+  uint8_t begun : 1; /* it ran at least once */
+  uint8_t brief : 1; /* its coroutine is used again */
 } ltask;
 
 typedef struct lloop {
@@ -37,11 +37,15 @@ typedef struct lloop {
   ltask *current;
   ltask *ready, *ended, *sleepers; /* lists */
   int slots, free_slot;            /* of the table of anchors */
+  size_t *done_users; /* tasks that have a 'done', by number; 0: it is free */
+  uint16_t dones;     /* numbers in use or free, from 1 on */
   ltask **all;                     /* by slot, NULL where it is free */
   int room;                        /* of 'all' */
   int closing;                     /* the state is being closed */
   int quit;                        /* run() is to return */
-  struct lconn *ended_conns;       /* whose end somebody wants to know of */
+  struct lconn **ended_conns; /* are over, and somebody wants to know */
+  int ended_count, ended_room;
+  int watched; /* connections whose end somebody wants to know of */
   int idle;                        /* coroutines to be used again */
   size_t tasks;                    /* alive */
   int turning;                     /* ltask_turn is running */
@@ -62,7 +66,9 @@ enum {
   LLOOP_IDLE,   /* coroutines to be used again */
   LLOOP_SIGNAL, /* what to call for SIGINT and SIGTERM */
   LLOOP_ENDS,   /* what to call when a connection is over, by its address */
-  LLOOP_VALUES = LLOOP_ENDS
+  LLOOP_DONES,  /* what to call when a task is over: many share few functions,
+                   so a task has only a number; t[n] = fn, t[fn] = n */
+  LLOOP_VALUES = LLOOP_DONES
 };
 
 void ltask_link(ltask **list, ltask *t);

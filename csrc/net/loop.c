@@ -14,6 +14,8 @@ double dx_loop_clock(void) { return (double)uv_hrtime() * 1e-9; }
 
 /* ---- links: descriptors ---- */
 
+#define loop_of dx_link_loop
+
 static void on_poll(uv_poll_t *handle, int status, int events);
 
 static void watch(dx_link *l, int events) {
@@ -26,23 +28,24 @@ static void watch(dx_link *l, int events) {
     uv_poll_stop(&l->poll);
 }
 
-static void on_closed(uv_handle_t *handle) {
-  dx_link *l = (dx_link *)handle;
-  if (l->rest)
-    dx_buffer_clear(l->rest, NULL);
-  free(l->rest);
-  free(l);
+static void on_closed(uv_handle_t *handle) { free(handle); }
+
+static void forget_rest(dx_link *l) {
+  if (l->conn || l->rest == NULL)
+    return;
+  dx_buffer_clear(&l->rest, NULL);
+  loop_of(l)->unsent--;
 }
 
 static void close_link(dx_link *l) {
   if (l->closed)
     return;
-  dx_timers_set(&l->loop->timers, &l->timer, INFINITY);
+  dx_timers_set(&loop_of(l)->timers, &l->timer, INFINITY);
   l->closed = 1;
-  l->loop->links--;
-  l->loop->unsent -= l->rest != NULL;
-  if (l->loop->borrower == l)
-    l->loop->borrower = NULL;
+  loop_of(l)->links--;
+  forget_rest(l);
+  if (loop_of(l)->borrower == l)
+    loop_of(l)->borrower = NULL;
   /* libuv must forget the descriptor before it is closed. */
   uv_poll_stop(&l->poll);
   close(l->fd);
@@ -50,7 +53,7 @@ static void close_link(dx_link *l) {
     uv_close((uv_handle_t *)&l->poll, on_closed);
 }
 
-dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn, void *owner) {
+dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn) {
   dx_link *l = calloc(1, sizeof *l);
   int e = l ? uv_poll_init(&loop->uv, &l->poll, fd) : -ENOMEM;
   if (e < 0) {
@@ -60,10 +63,8 @@ dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn, void *owner) {
     return NULL;
   }
   l->poll.data = l; /* tells links from other handles */
-  l->loop = loop;
   l->fd = fd;
   l->conn = conn;
-  l->owner = owner;
   l->timer.kind = DX_TIMER_LINK;
   loop->links++;
   dx_link_touch(l);
@@ -73,7 +74,7 @@ dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn, void *owner) {
 void dx_link_touch(dx_link *l) {
   if (l->dirty || l->closed)
     return;
-  dx_loop *loop = l->loop;
+  dx_loop *loop = loop_of(l);
   l->dirty = 1;
   l->next = NULL;
   if (loop->dirty)
@@ -91,7 +92,7 @@ static void send_failed(dx_link *l, int error) {
   l->error = error;
   l->blocked = 1;
   if (l->conn) {
-    dx_buffer_clear(&l->conn->out, l->conn->spare);
+    dx_buffer_clear(&l->conn->out, dx_conn_spare(l->conn));
     l->conn->beat.stalled = 0;
     if (!dx_conn_hungry(l->conn))
       dx_conn_fail(l->conn, DX_ERR_LOST);
@@ -110,12 +111,12 @@ void dx_link_send(dx_link *l) {
     return;
   ssize_t r = dx_socket_send(l->fd, p, n);
   if (r >= 0) {
-    dx_conn_sent(c, (size_t)r, l->loop->now);
+    dx_conn_sent(c, (size_t)r, loop_of(l)->now);
     l->blocked = (size_t)r < n;
   } else if (r == -EAGAIN) {
     l->blocked = 1;
     if (c->beat.stalled <= 0)
-      dx_conn_stalled(c, 1, l->loop->now);
+      dx_conn_stalled(c, 1, loop_of(l)->now);
   } else {
     send_failed(l, (int)-r);
   }
@@ -141,15 +142,15 @@ dx_error dx_link_put_large(dx_link *l, uint8_t opcode, const void *data,
     l->blocked = 0; /* dx_link_send will meet the error again */
   if (r < (ssize_t)before || r <= 0) {
     if (r > 0)
-      dx_conn_sent(c, (size_t)r, l->loop->now);
+      dx_conn_sent(c, (size_t)r, loop_of(l)->now);
     return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
   }
   if (before)
-    dx_conn_sent(c, before, l->loop->now);
+    dx_conn_sent(c, before, loop_of(l)->now);
   dx_error e =
       dx_conn_put_rest(c, head, head_n, data, n, (size_t)r - before);
   if (l->blocked)
-    dx_conn_stalled(c, 1, l->loop->now);
+    dx_conn_stalled(c, 1, loop_of(l)->now);
   return e;
 }
 
@@ -163,49 +164,37 @@ static int cut_at_once(dx_error e) {
 static void detach(dx_link *l) {
   dx_conn *c = l->conn;
   double patience = c->limits->close_timeout;
-  dx_timers_set(&l->loop->timers, &l->timer,
-                l->loop->now + (patience > 0 ? patience : LINGER));
+  dx_timers_set(&loop_of(l)->timers, &l->timer,
+                loop_of(l)->now + (patience > 0 ? patience : LINGER));
   int cut = cut_at_once((dx_error)c->error);
-  if (!cut && dx_buffer_length(&c->out)) {
-    l->rest = malloc(sizeof *l->rest);
-    if (l->rest) {
-      l->loop->unsent++;
-      *l->rest = c->out;
-      c->out = (dx_buffer){0};
-    }
+  dx_buffer rest = NULL;
+  if (!cut && c->out) {
+    loop_of(l)->unsent++;
+    rest = c->out;
+    c->out = NULL;
   }
-  if (l->loop->borrower == l)
-    l->loop->borrower = NULL;
-  l->loop->hooks->ended(l);
+  if (loop_of(l)->borrower == l)
+    loop_of(l)->borrower = NULL;
+  loop_of(l)->hooks->ended(l);
   l->conn = NULL;
-  l->owner = NULL;
+  l->rest = rest;
   if (cut)
     close_link(l);
 }
 
-static void forget_rest(dx_link *l) {
-  if (l->rest == NULL)
-    return;
-  dx_buffer_clear(l->rest, NULL);
-  free(l->rest);
-  l->rest = NULL;
-  l->loop->unsent--;
-}
-
 static void tend_lingering(dx_link *l) {
   if (l->rest && !l->blocked) {
-    dx_buffer *b = l->rest;
-    size_t n = dx_buffer_length(b);
-    ssize_t r = dx_socket_send(l->fd, b->p + b->start, n);
+    size_t n = dx_buffer_length(l->rest);
+    ssize_t r = dx_socket_send(l->fd, dx_buffer_bytes(l->rest), n);
     if (r < 0 && r != -EAGAIN) {
       close_link(l);
       return;
     }
     l->blocked = r < (ssize_t)n;
-    if (r > 0)
-      dx_buffer_consume(b, NULL, (size_t)r);
-    if (dx_buffer_length(b) == 0)
+    if (r == (ssize_t)n)
       forget_rest(l);
+    else if (r > 0)
+      dx_buffer_consume(&l->rest, NULL, (size_t)r);
   }
   if (l->rest == NULL && !l->shut) {
     l->shut = 1;
@@ -221,8 +210,8 @@ static void tend_lingering(dx_link *l) {
 void dx_link_drop(dx_link *l) {
   if (l->conn == NULL || l->closed)
     return;
-  l->loop->now = dx_loop_clock();
-  dx_conn_close(l->conn, 1001, "", 0, l->loop->now);
+  loop_of(l)->now = dx_loop_clock();
+  dx_conn_close(l->conn, 1001, "", 0, loop_of(l)->now);
   dx_conn_fail(l->conn, DX_ERR_CLOSED);
   dx_link_send(l);
   if (!l->closed && l->conn)
@@ -246,18 +235,18 @@ static void tend(dx_link *l) {
     return;
   }
   if (c->state > DX_HANDSHAKE && dx_conn_unread(c) && dx_conn_hungry(c))
-    l->loop->hooks->input(l); /* the queue has room again */
+    loop_of(l)->hooks->input(l); /* the queue has room again */
   if (c->asked && l->reader)
-    l->loop->hooks->input(l); /* who waits for a message is told */
+    loop_of(l)->hooks->input(l); /* who waits for a message is told */
   if (l->wants_drain && dx_conn_outbox(c) <= c->limits->high_mark / 4)
-    l->loop->hooks->drained(l);
+    loop_of(l)->hooks->drained(l);
   int reads = dx_conn_hungry(c) && !dx_conn_unread(c);
   if (reads == c->beat.paused)
-    dx_conn_pause(c, !reads, l->loop->now);
+    dx_conn_pause(c, !reads, loop_of(l)->now);
   watch(l, (reads ? UV_READABLE : 0) | (l->blocked ? UV_WRITABLE : 0));
   double due = dx_conn_due(c);
-  if (due < dx_timers_at(&l->loop->timers, &l->timer))
-    dx_timers_set(&l->loop->timers, &l->timer, due);
+  if (due < dx_timers_at(&loop_of(l)->timers, &l->timer))
+    dx_timers_set(&loop_of(l)->timers, &l->timer, due);
 }
 
 int dx_loop_flush(dx_loop *loop) {
@@ -286,7 +275,7 @@ static void reclaim_input(dx_loop *loop) {
 }
 
 static void readable(dx_link *l) {
-  dx_loop *loop = l->loop;
+  dx_loop *loop = loop_of(l);
   dx_conn *c = l->conn;
   uint8_t *p = loop->input;
   size_t room = c ? dx_conn_room(c, &p) : 0;
@@ -322,7 +311,7 @@ static void readable(dx_link *l) {
 
 static void on_poll(uv_poll_t *handle, int status, int events) {
   dx_link *l = (dx_link *)handle;
-  dx_loop *loop = l->loop;
+  dx_loop *loop = loop_of(l);
   if (l->closed)
     return;
   loop->now = dx_loop_clock();
@@ -343,7 +332,13 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
 
 /* ---- the loop ---- */
 
-static void on_alarm(uv_timer_t *alarm) { (void)alarm; }
+/* libuv counts whole milliseconds, so an alarm may go off before its time:
+ * then it has to be set again.  And some versions run timers only before they
+ * wait for events: after that there would be nothing to end the wait. */
+static void on_alarm(uv_timer_t *alarm) {
+  ((dx_loop *)alarm->loop)->alarm_at = NAN;
+  uv_stop(alarm->loop);
+}
 
 int dx_loop_init(dx_loop *loop, const dx_hooks *hooks) {
   *loop = (dx_loop){.hooks = hooks, .alarm_at = INFINITY};
@@ -404,9 +399,9 @@ static void link_expired(dx_link *l) {
     close_link(l);
     return;
   }
-  if (l->loop->now >= dx_conn_due(c)) {
-    dx_conn_expire(c, l->loop->now);
-    l->loop->hooks->input(l);
+  if (loop_of(l)->now >= dx_conn_due(c)) {
+    dx_conn_expire(c, loop_of(l)->now);
+    loop_of(l)->hooks->input(l);
   }
   dx_link_touch(l); /* sets the timer anew */
 }

@@ -41,13 +41,13 @@ typedef struct dx_hooks {
 
 struct dx_link {
   uv_poll_t poll;
-  dx_loop *loop;
   dx_conn *conn;  /* NULL when it is over */
-  void *owner;    /* the hooks', as are the next two */
-  void *reader;   /* who waits for a message */
-  void *waiters;  /* who wait for something else */
+  union {
+    void *reader;    /* the hooks': who waits for a message */
+    dx_buffer rest;  /* once it is over: what is still to be sent */
+  };
+  void *waiters;  /* the hooks': who wait for something else */
   dx_link *next;  /* in the list of links to look after */
-  dx_buffer *rest; /* of a connection that is over: still to be sent */
   dx_timer timer;
   int fd;
   int error;          /* errno of a failed call, for the owner to report */
@@ -61,7 +61,7 @@ struct dx_link {
 };
 
 struct dx_loop {
-  uv_loop_t uv;
+  uv_loop_t uv; /* first, see dx_link_loop */
   uv_timer_t alarm;
   double alarm_at; /* what 'alarm' is set to */
   double now;      /* read at each event */
@@ -90,7 +90,11 @@ int dx_loop_flush(dx_loop *loop);
 
 /* Serve 'conn' on 'fd' from now on: the descriptor belongs to the link.
  * NULL with errno set when that fails; the descriptor is then closed. */
-dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn, void *owner);
+dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn);
+
+static inline dx_loop *dx_link_loop(const dx_link *link) {
+  return (dx_loop *)link->poll.loop; /* its first member */
+}
 
 /* There may be something to send, to end or to receive. */
 void dx_link_touch(dx_link *link);

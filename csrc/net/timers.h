@@ -14,6 +14,7 @@
 typedef struct dx_timer {
   uint32_t place; /* 1 + index in the heap; 0: not set */
   uint8_t kind;   /* the owner's, to tell what the timer is part of */
+  uint16_t note;  /* the owner's, for what else it likes to keep here */
 } dx_timer;
 
 typedef struct dx_timers { /* zero to start; free 'heap' at the end */

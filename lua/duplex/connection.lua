@@ -19,13 +19,16 @@ local request = require "duplex.request"
 local connection = {}
 
 -- User values of a connection, see csrc/lua/lconn.h.
-local REQUEST, DATA, EXTRA = 1, 2, 3
+local EXTRA, DATA = 1, 2
 
---- What few connections need, made when it is needed.
+--- What few connections need, made when it is needed: until then its place
+--- holds the head of the request, as most programs never look into it.
 ---@param ws duplex.Connection
 ---@return table
 function connection.extra(ws)
-  return core.value(ws, EXTRA) or core.value(ws, EXTRA, {})
+  local value = core.value(ws, EXTRA)
+  if type(value) == "table" then return value end
+  return core.value(ws, EXTRA, { head = value })
 end
 
 local extra = connection.extra
@@ -61,21 +64,22 @@ end
 
 function getters.data(ws) return core.value(ws, DATA) end
 
--- The head is kept as it came: most programs never look into it.
 function getters.request(ws)
-  local value = core.value(ws, REQUEST)
-  if type(value) ~= "string" then return value end
-  return core.value(ws, REQUEST, request.new(value, ws))
+  local e = extra(ws)
+  if not e.request and e.head then
+    e.request, e.head = request.new(e.head, ws), nil
+  end
+  return e.request
 end
 
 function getters.subprotocol(ws)
   local e = core.value(ws, EXTRA)
-  return e and e.subprotocol
+  return type(e) == "table" and e.subprotocol or nil
 end
 
 function getters.response(ws)
   local e = core.value(ws, EXTRA)
-  return e and e.response
+  return type(e) == "table" and e.response or nil
 end
 
 function getters.extensions() return "" end
@@ -397,7 +401,15 @@ function connection.broadcast(set, data, kind)
   return count
 end
 
---- Keeps the head of the handshake, or what it was looked into as.
-function connection.set_request(ws, value) core.value(ws, REQUEST, value) end
+--- Keeps the request of a connection: its head, or what it was made into.
+---@param ws duplex.Connection
+---@param value string|duplex.Request
+function connection.set_request(ws, value)
+  if type(value) == "string" then
+    core.value(ws, EXTRA, value)
+  else
+    extra(ws).request = value
+  end
+end
 
 return connection

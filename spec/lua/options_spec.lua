@@ -7,13 +7,13 @@ describe("options.check", function()
     for name, value in pairs { open_timeout = 10, ping_interval = 20, ping_timeout = 20,
       close_timeout = 10, send_timeout = 30, max_message = 1048576, max_fragments = 131072,
       max_header_bytes = 16384, max_headers = 100, max_queue = 16, max_queue_bytes = 1048576,
-      high_mark = 65536, max_outbox = 1048576, max_control_rate = 1000, compression = false } do
+      high_mark = 65536, max_outbox = 1048576, max_control_rate = 10000, compression = false } do
       assert.equal(value, server[name])
       assert.equal(value, client[name])
     end
     assert.equal("127.0.0.1", server.host)
     assert.equal(0, server.port)
-    assert.equal(0, client.redirects)
+    assert.equal(5, client.redirects)
     assert.is_nil(server.origins)
     assert.is_nil(client.host)
   end)
