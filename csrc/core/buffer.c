@@ -6,10 +6,15 @@
 
 #define FIRST_SIZE ((size_t)2048)
 
+static dx_block **place(dx_spare *spare, size_t n) {
+  return n > DX_SMALL ? &spare->large : &spare->small;
+}
+
 static dx_block *new_block(dx_spare *spare, size_t size, size_t n) {
-  if (spare && spare->block && spare->block->size >= n) {
-    dx_block *block = spare->block;
-    spare->block = NULL;
+  dx_block **kept = spare ? place(spare, n) : NULL;
+  if (kept && *kept && (*kept)->size >= n) {
+    dx_block *block = *kept;
+    *kept = NULL;
     return block;
   }
   dx_block *block = malloc(sizeof *block + size);
@@ -58,8 +63,11 @@ void dx_buffer_consume(dx_buffer *b, dx_spare *spare, size_t n) {
 void dx_buffer_clear(dx_buffer *b, dx_spare *spare) {
   dx_block *block = *b;
   *b = NULL;
-  if (block && spare && spare->block == NULL && block->size <= DX_SPARE_MAX)
-    spare->block = block;
+  if (block == NULL)
+    return;
+  dx_block **kept = spare ? place(spare, block->size) : NULL;
+  if (kept && *kept == NULL && block->size <= DX_LARGEST)
+    *kept = block;
   else
     free(block);
 }

@@ -11,7 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DX_SPARE_MAX ((size_t)256 * 1024) /* larger blocks go back to malloc */
+/* Blocks up to DX_SMALL serve small needs only, larger ones large needs only:
+ * so a peer that does not read cannot hold much memory with few bytes.  Blocks
+ * above DX_LARGEST go back to malloc. */
+#define DX_SMALL ((size_t)64 * 1024)
+#define DX_LARGEST ((size_t)2 * 1024 * 1024)
 
 typedef struct dx_block { /* the bytes queued are p[start .. end) */
   size_t start, end, size;
@@ -20,10 +24,10 @@ typedef struct dx_block { /* the bytes queued are p[start .. end) */
 
 typedef dx_block *dx_buffer; /* NULL: empty */
 
-/* At most one block, shared by all connections of a loop.  Zero it to start;
- * the owner frees 'block' at the end. */
+/* At most one block of each kind, shared by all connections of a loop.  Zero
+ * it to start; the owner frees both at the end. */
 typedef struct dx_spare {
-  dx_block *block;
+  dx_block *small, *large;
 } dx_spare;
 
 static inline size_t dx_buffer_length(const dx_block *b) {

@@ -11,30 +11,35 @@ int dx_head_decode(dx_head *h, const uint8_t *p, size_t n) {
   h->opcode = p[0] & 15;
   h->masked = p[1] >> 7;
   h->length = p[1] & 127;
+  /* Until the whole length is here, and good, it stays 126 or 127: so a long
+   * control frame fails alike however its header is cut. */
+  uint64_t length = 0;
   size_t size = 2;
   if (h->length == 126) {
     if (n < 4)
       return 0;
-    h->length = (uint64_t)p[2] << 8 | p[3];
-    if (h->length < 126)
+    length = (uint64_t)p[2] << 8 | p[3];
+    if (length < 126)
       return -1;
     size = 4;
   } else if (h->length == 127) {
     if (n < 10)
       return 0;
-    h->length = 0;
     for (int i = 2; i < 10; i++)
-      h->length = h->length << 8 | p[i];
-    if (h->length < 65536 || h->length >> 63)
+      length = length << 8 | p[i];
+    if (length < 65536 || length >> 63)
       return -1;
     size = 10;
   }
+  size_t extended = size - 2;
   if (h->masked) {
     if (n < size + 4)
       return 0;
     memcpy(h->key, p + size, 4);
     size += 4;
   }
+  if (extended)
+    h->length = length;
   return (int)size;
 }
 

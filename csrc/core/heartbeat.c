@@ -13,8 +13,10 @@ double dx_beat_due(const dx_beat *b, const dx_limits *limits, dx_wait wait) {
     due = earlier(due, b->stalled, limits->send_timeout);
   if (wait == DX_WAIT_HANDSHAKE)
     return earlier(due, b->since, limits->open_timeout);
-  if (wait == DX_WAIT_CLOSE)
-    return earlier(due, b->since, limits->close_timeout);
+  if (wait == DX_WAIT_CLOSE) {
+    double last = b->since + limits->close_timeout;
+    return last < due ? last : due;
+  }
   /* A pong can only be seen by those who read: back-pressure of our own must
    * not kill a healthy peer. */
   if (b->paused)

@@ -17,7 +17,7 @@ enum { AT_HEAD, IN_PAYLOAD, FINISHED, BROKEN };
 /* This much is set aside at first, however long the frame claims to be; it
  * grows with what really comes.  Memory set aside but not written is not
  * resident, so a header alone costs next to nothing. */
-#define AT_FIRST ((size_t)256 * 1024)
+#define AT_FIRST ((size_t)1024 * 1024)
 
 void dx_reader_lend(dx_reader *r, uint8_t *p, size_t n) {
   r->in = p;

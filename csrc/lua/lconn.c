@@ -13,8 +13,9 @@
 
 static int shared_gc(lua_State *L) {
   lshared *s = lua_touserdata(L, 1);
-  free(s->core.spare.block);
-  s->core.spare.block = NULL;
+  free(s->core.spare.small);
+  free(s->core.spare.large);
+  s->core.spare = (dx_spare){0};
   dx_random_free(s->core.random);
   s->core.random = NULL;
   return 0;

@@ -38,6 +38,13 @@ static int http_head(lua_State *L) {
   return 1;
 }
 
+/* again(ws, now): another head may come, and open_timeout begins anew */
+static int http_again(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  c->conn.beat.since = luaL_checknumber(L, 2);
+  return 0;
+}
+
 /* take(ws, max) -> bytes behind the head, "" if there are none yet; or nil,
  * message, id when none will come */
 static int http_take(lua_State *L) {
@@ -127,6 +134,8 @@ static int http_accept(lua_State *L) {
   size_t n;
   const char *raw = luaL_checklstring(L, 2, &n);
   double now = luaL_checknumber(L, 3);
+  if (c->conn.eof) /* open_timeout ran out, or the peer hung up, meanwhile */
+    return lconn_failure(L, c, (dx_error)c->conn.eof);
   dx_http_head h;
   h.max_fields = DX_HTTP_MAX_FIELDS;
   dx_upgrade u;
@@ -281,6 +290,7 @@ static int http_header_ok(lua_State *L) {
 }
 
 const luaL_Reg lhttp_functions[] = {{"head", http_head},
+                                    {"again", http_again},
                                     {"take", http_take},
                                     {"examine", http_examine},
                                     {"accept", http_accept},

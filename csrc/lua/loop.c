@@ -123,84 +123,72 @@ static const struct {
                {"SIGUSR2", SIGUSR2}, {"SIGQUIT", SIGQUIT},
                {"SIGCHLD", SIGCHLD}, {"SIGWINCH", SIGWINCH}};
 
-enum { SIGNALS = sizeof signals / sizeof *signals };
+enum { SIGNALS = sizeof signals / sizeof *signals }; /* bits of a byte */
 
-/* The signals that one call of signal() waits for. */
-typedef struct lsignals {
-  uv_signal_t handles[SIGNALS];
-  lloop *loop;
-  ltask *waiters;
-  int count, open; /* handles in use; not yet closed */
-  int got;
-} lsignals;
-
-static void signals_closed(uv_handle_t *handle) {
-  lsignals *s = handle->data;
-  if (--s->open == 0)
-    free(s);
-}
-
-static int signals_gc(lua_State *L) {
-  lsignals **box = lua_touserdata(L, 1), *s = *box;
-  *box = NULL;
-  for (int i = 0; s && i < s->count; i++)
-    uv_close((uv_handle_t *)&s->handles[i], signals_closed);
-  return 0;
-}
-
+/* Once asked for, a signal is caught for good: what came between two waits is
+ * kept for the next. */
 static void signal_came(uv_signal_t *handle, int number) {
-  lsignals *s = handle->data;
-  s->got = number;
-  ltask_wake_all(s->loop, &s->waiters, 0xff, LWOKEN);
+  lloop *loop = handle->data;
+  for (int i = 0; i < SIGNALS; i++)
+    if (signals[i].number == number)
+      loop->signals_came |= (uint8_t)(1 << i);
+  ltask_wake_all(loop, &loop->signal_waiters, loop->signals_came, LWOKEN);
+}
+
+static void catch_signal(lua_State *L, lloop *loop, int i) {
+  if (loop->signals[i])
+    return;
+  uv_signal_t *handle = malloc(sizeof *handle);
+  if (handle == NULL)
+    luaL_error(L, "out of memory");
+  uv_signal_init(&loop->net.uv, handle);
+  handle->data = loop;
+  uv_signal_start(handle, signal_came, signals[i].number);
+  uv_unref((uv_handle_t *)handle);
+  loop->signals[i] = handle;
+}
+
+static int signal_k(lua_State *L, int status, lua_KContext ctx);
+
+static int take_signal(lua_State *L, lloop *loop, uint8_t bits) {
+  for (int i = 0; i < SIGNALS; i++) {
+    if (bits & loop->signals_came & (1 << i)) {
+      loop->signals_came &= (uint8_t)~(1 << i);
+      lua_pushstring(L, signals[i].name);
+      return 1;
+    }
+  }
+  ltask *t = ltask_self(L, loop);
+  t->what = bits;
+  return ltask_wait(L, loop, t, &loop->signal_waiters, INFINITY,
+                    (lua_KContext)bits, signal_k);
 }
 
 static int signal_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  int got = ((lsignals *)ctx)->got;
-  lua_settop(L, 1); /* the box */
-  signals_gc(L);
-  for (int i = 0; i < SIGNALS; i++)
-    if (signals[i].number == got)
-      lua_pushstring(L, signals[i].name);
-  return lua_gettop(L) > 1 ? 1 : lloop_push_stopped(L);
+  return take_signal(L, lloop_get(L), (uint8_t)ctx);
 }
 
-/* signal(name, ...) -> name of the one that came; what it would do by default
- * does not happen */
+/* signal(name, ...) -> name of the one that came.  From the first call on what
+ * it does by default does not happen any more. */
 static int loop_signal(lua_State *L) {
   lloop *loop = lloop_get(L);
-  int n = lua_gettop(L), numbers[SIGNALS];
-  luaL_argcheck(L, n >= 1 && n <= SIGNALS, 1, "name of a signal expected");
-  for (int k = 0; k < n; k++) {
-    const char *name = luaL_checkstring(L, k + 1);
+  int n = lua_gettop(L);
+  uint8_t bits = 0;
+  luaL_argcheck(L, n >= 1, 1, "name of a signal expected");
+  for (int k = 1; k <= n; k++) {
+    const char *name = luaL_checkstring(L, k);
     int i = 0;
     while (i < SIGNALS && strcmp(signals[i].name, name) != 0)
       i++;
     if (i == SIGNALS)
-      return luaL_argerror(L, k + 1,
+      return luaL_argerror(L, k,
                            "unknown signal (SIGHUP, SIGINT, SIGTERM, SIGUSR1, "
                            "SIGUSR2, SIGQUIT, SIGCHLD, SIGWINCH)");
-    numbers[k] = signals[i].number;
+    catch_signal(L, loop, i);
+    bits |= (uint8_t)(1 << i);
   }
-  ltask *t = ltask_self(L, loop);
-  t->what = 0xff;
-  lsignals **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
-  luaL_setmetatable(L, "duplex.signals");
-  lua_insert(L, 1);
-  lsignals *s = *box = calloc(1, sizeof *s);
-  if (s == NULL)
-    return luaL_error(L, "out of memory");
-  s->loop = loop;
-  s->count = s->open = n;
-  for (int k = 0; k < n; k++) {
-    uv_signal_init(&loop->net.uv, &s->handles[k]);
-    s->handles[k].data = s;
-    uv_signal_start(&s->handles[k], signal_came, numbers[k]);
-    uv_unref((uv_handle_t *)&s->handles[k]);
-  }
-  return ltask_wait(L, loop, t, &s->waiters, INFINITY, (lua_KContext)s,
-                    signal_k);
+  return take_signal(L, loop, bits);
 }
 
 /* ---- names ---- */
@@ -380,7 +368,11 @@ static int loop_stopping(lua_State *L) {
 }
 
 static void interrupted(uv_signal_t *handle, int number) {
-  ((lloop *)handle->data)->signal = number;
+  lloop *loop = handle->data;
+  for (int i = 0; i < SIGNALS; i++)
+    if (signals[i].number == number && loop->signals[i])
+      return; /* the program takes care of it itself */
+  loop->signal = number;
 }
 
 /* interrupts(fn or nil): call fn(number) in a task for SIGINT and SIGTERM */
@@ -430,6 +422,8 @@ static int loop_gc(lua_State *L) {
   free(loop->all);
   free(loop->ended_conns);
   free(loop->done_users);
+  for (int i = 0; i < SIGNALS; i++)
+    free(loop->signals[i]);
   loop->all = NULL;
   loop->ended_conns = NULL;
   return 0;
@@ -447,7 +441,6 @@ static lloop *new_loop(lua_State *L) {
   for (int i = 0; i < 2; i++) {
     uv_signal_init(&loop->net.uv, &loop->interrupts[i]);
     loop->interrupts[i].data = loop;
-    uv_unref((uv_handle_t *)&loop->interrupts[i]);
   }
   lua_newtable(L);
   lua_setiuservalue(L, -2, LLOOP_ANCHORS);
@@ -486,9 +479,6 @@ DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
   luaL_checkversion(L);
   new_loop(L); /* the upvalue of every function */
   int loop = lua_gettop(L);
-  luaL_newmetatable(L, "duplex.signals");
-  lua_pushcfunction(L, signals_gc);
-  lua_setfield(L, -2, "__gc");
   luaL_newmetatable(L, "duplex.event");
   lua_newtable(L);
   lua_pushvalue(L, loop);

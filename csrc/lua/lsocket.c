@@ -470,9 +470,13 @@ static int socket_connect(lua_State *L) {
 
 /* ---- listening ---- */
 
+/* Connections accepted in a row before others get their turn. */
+#define ACCEPT_AT_MOST 32
+
 typedef struct llistener {
   lwatch *watch;
   int fd;
+  int burst; /* accepted since it last waited */
   dx_address address; /* whose Unix path goes when it is closed */
 } llistener;
 
@@ -526,8 +530,9 @@ static int listener_accept(lua_State *L) {
   if (x->fd < 0)
     return dx_push_failure(L, "CLOSED", "the listener is closed");
   dx_address peer;
-  int fd = dx_socket_accept(x->fd, &peer);
+  int fd = x->burst < ACCEPT_AT_MOST ? dx_socket_accept(x->fd, &peer) : -EAGAIN;
   if (fd >= 0) {
+    x->burst++;
     int e = attach(loop, c, fd, &peer);
     if (e)
       return dx_push_failure(L, "LIMIT", strerror(-e));
@@ -537,6 +542,7 @@ static int listener_accept(lua_State *L) {
   if (fd != -EAGAIN)
     return dx_push_failure(L, "LIMIT", strerror(-fd));
   ltask *t = ltask_self(L, loop);
+  x->burst = 0;
   uv_poll_start(&x->watch->poll, UV_READABLE, watch_ready);
   t->what = 0xff;
   return ltask_wait(L, loop, t, &x->watch->waiters, INFINITY, 0, accept_k);

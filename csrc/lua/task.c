@@ -104,8 +104,16 @@ int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
   }
   if (t->co)
     return lua_yieldk(L, 0, ctx, k);
-  while (t->waiting)
+  while (t->waiting) {
+    if (!loop->ready && !loop->ended && !loop->net.dirty &&
+        !uv_loop_alive(&loop->net.uv) &&
+        isinf(dx_timers_first(&loop->net.timers))) {
+      stop_waiting(loop, t, LWOKEN);
+      return luaL_error(L, "this would wait for ever: nothing is left that "
+                           "could wake it");
+    }
     ltask_turn(L, loop, 1);
+  }
   return k(L, LUA_YIELD, ctx);
 }
 

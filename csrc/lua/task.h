@@ -50,9 +50,12 @@ typedef struct lloop {
   size_t tasks;                    /* alive */
   int turning;                     /* ltask_turn is running */
   int stopping;                    /* waits get STOPPED */
-  int signal;                      /* one that came and was not handled */
   uv_timer_t patience;             /* of step() */
-  uv_signal_t interrupts[2];
+  uv_signal_t interrupts[2];       /* SIGINT and SIGTERM, while run() runs */
+  int signal;                      /* one of these that came */
+  uv_signal_t *signals[8];         /* those that signal() was asked for */
+  uint8_t signals_came;            /* and that nobody has taken yet, by bit */
+  ltask *signal_waiters;           /* list; 'what' has their bits */
 } lloop;
 
 /* The loop of this state, from the first upvalue of a function. */

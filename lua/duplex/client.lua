@@ -273,7 +273,7 @@ function client.connect(host, address, given)
     if not ws then return nil, message, id end
     ws, instead, message, id, response = handshake(attempt, ws)
     if ws then
-      host.clients[ws] = true
+      host.clients[core.id(ws)] = ws
       return ws
     end
     if not instead then return nil, message, id, response end

@@ -176,7 +176,8 @@ local function upgrade(self, ws, raw, host_header, from)
     return http.answer(500)
   end
   if self.stopping then return http.answer(503, "The server is stopping.") end
-  if not core.accept(ws, raw, self.host.now(), protocol) then return http.answer(500) end
+  -- A hook that waited too long used up the time for the handshake.
+  if not core.accept(ws, raw, self.host.now(), protocol) then return http.answer(408) end
   connection.set_request(ws, req or raw)
   if protocol ~= "" then connection.extra(ws).subprotocol = protocol end
   if req and req.data ~= nil then ws.data = req.data end
@@ -210,6 +211,7 @@ local function serve(ws, self)
       return
     end
     first = false
+    core.again(ws, self.host.now())
   end
 end
 

@@ -28,7 +28,8 @@ local native = {
   can_wait = loop.can_wait,
   pcall = pcall,
   servers = {}, -- running ones
-  clients = setmetatable({}, { __mode = "k" }), -- connections made here
+  -- Connections made here, by id. Weak keys would show finalized ones too.
+  clients = setmetatable({}, { __mode = "v" }),
 }
 
 native.transport = {
@@ -103,7 +104,13 @@ end
 
 -- ---- running ----
 
-local stopping = false
+local running, stopping = false, false
+
+-- The loop may be run again.
+local function over()
+  running, stopping = false, false
+  loop.stopping(false)
+end
 
 --- Is the loop on its way out?
 function native.exiting() return stopping end
@@ -117,7 +124,7 @@ local function close_clients(grace)
     open = open - 1
     if open == 0 then event:set() end
   end
-  for ws in pairs(native.clients) do
+  for _, ws in pairs(native.clients) do
     if core.state(ws) ~= "closed" then
       open = open + 1
       loop.brief(close, closed, ws)
@@ -131,7 +138,7 @@ local function count_open()
   for server in pairs(native.servers) do
     for _ in pairs(server.connections) do open = open + 1 end
   end
-  for ws in pairs(native.clients) do
+  for _, ws in pairs(native.clients) do
     if core.state(ws) ~= "closed" then open = open + 1 end
   end
   return open
@@ -162,6 +169,10 @@ function native.stop(grace)
   stopping = true
   loop.stopping(true)
   loop.brief(stop_all, native.log_failure, grace or 10)
+  if not running and loop.can_wait() then
+    loop.run()
+    over()
+  end
 end
 
 -- Twice is once more than politeness asks for.
@@ -194,11 +205,11 @@ function native.run(main)
       native.stop(0)
     end)
   end
+  running = true
   loop.interrupts(interrupted)
   loop.run()
   loop.interrupts(nil)
-  stopping = false
-  loop.stopping(false)
+  over()
   if problem then error(problem, 0) end
   return unpack(results, 1, results.n)
 end
