@@ -1,70 +1,138 @@
 # Duplex: WebSockets for Lua.
 #
 #   make          build the modules for LUA (default 5.4)
-#   make demo     install what is missing, build, serve the chat example
+#   make demo     install what is missing, build, serve the chat example at PORT
 #   make test     install what is missing, build, run the specs
 #   make check    all that CI does: lint, specs, sanitizers, counterparts
-#   make lint     warnings as errors, format, luacheck, layering, sizes
-#   make bench    messages per CPU-second beside other servers (UWS=path)
-#   make install  into PREFIX (default /usr/local)
+#   make lint     warnings as errors, format, luacheck, layers, sizes, symbols
+#   make bench    messages per CPU-second beside other servers (UWS=path adds
+#                 one, BENCH="--only duplex" is passed on)
+#   make install  into PREFIX (default /usr/local), below DESTDIR if it is set
 #   make clean
-#   make SAN=1 ... with AddressSanitizer and UBSan, in a folder of its own
+#   make SAN=1 ...  with AddressSanitizer and UBSan, in a folder of its own
+#
+# 'tools/run program ...' runs a program with the modules of this checkout;
+# 'eval "$(make -s env)"' does it for all programs of a shell.
 
 LUA ?= 5.4
+PORT ?= 8080
 PREFIX ?= /usr/local
-CC ?= gcc
+BINDIR ?= $(PREFIX)/bin
+LUADIR ?= $(PREFIX)/share/lua/$(LUA)
+LIBDIR ?= $(PREFIX)/lib/lua/$(LUA)
 BUILD ?= build/$(LUA)$(if $(SAN),-san)
 O := $(BUILD)/obj
 M := $(BUILD)/lib/duplex
 
-pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
-LUA_CFLAGS ?= $(call pkg,--cflags,lua$(LUA))
-UV_CFLAGS ?= $(call pkg,--cflags,libuv)
-UV_LIBS ?= $(or $(call pkg,--libs,libuv),-luv)
-
-STAMP := $(shell cat csrc/*/*.[ch] csrc/core/errors.def | cksum | tr -d ' ')
-CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden \
-  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR) \
-  $(CFLAGS) $(SAN_FLAGS) $(LUA_CFLAGS) -DDX_BUILD='"$(STAMP)"'
-ifdef SAN
-SAN_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=undefined \
-  -fno-omit-frame-pointer -O1
+ifeq ($(origin CC),default)
+CC := $(if $(shell command -v gcc),gcc,cc)
 endif
+LUA_PC := $(shell for p in lua$(LUA) lua-$(LUA) lua$(subst .,,$(LUA)); do \
+  pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
+LUA_CFLAGS ?= $(if $(LUA_PC),$(shell pkg-config --cflags $(LUA_PC)))
+UV_CFLAGS ?= $(shell pkg-config --cflags libuv 2>/dev/null)
+UV_LIBS ?= $(or $(shell pkg-config --libs libuv 2>/dev/null),-luv)
 
-CORE := $(patsubst csrc/%.c,$(O)/%.o,$(wildcard csrc/core/*.c))
-NET := $(patsubst csrc/%.c,$(O)/%.o,$(wildcard csrc/net/*.c))
-CORE_LUA := $(addprefix $(O)/lua/,core.o lconn.o lhttp.o lbytes.o)
-LOOP_LUA := $(addprefix $(O)/lua/,loop.o lsocket.o task.o lconn.o)
-CORE_TESTS := $(patsubst spec/core/%.c,$(BUILD)/test/%,$(wildcard spec/core/*_test.c))
+WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
+CFLAGS ?= -O2 -g
+ifdef SAN
+SAN_CFLAGS = -O1 -fno-omit-frame-pointer \
+  -fsanitize=address,undefined -fno-sanitize-recover=undefined
+endif
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) \
+  $(CFLAGS) $(SAN_CFLAGS) $(LUA_CFLAGS) $(UV_CFLAGS)
+# Modules of different sources do not work together: they compare this number.
+STAMP := $(shell cat csrc/*/*.[ch] csrc/core/errors.def | cksum | tr -d ' ')
+STAMPED := $(O)/lua/core.o $(O)/lua/loop.o
+
+objects = $(patsubst csrc/%.c,$(O)/%.o,$(1))
+CORE := $(call objects,$(wildcard csrc/core/*.c))
+NET := $(call objects,$(wildcard csrc/net/*.c))
+CORE_LUA := $(addprefix $(O)/lua/,core.o lconn.o lmessage.o lhttp.o lbytes.o)
+LOOP_LUA := $(addprefix $(O)/lua/,loop.o llink.o lsocket.o task.o lconn.o lmessage.o)
+TESTS := $(patsubst spec/core/%.c,$(BUILD)/test/%,$(wildcard spec/core/*_test.c))
+BENCH_C := $(addprefix bench/,load.c client.c echo.c idle.c proc.c)
+LUA_FILES = $(shell cd lua && find duplex -name '*.lua')
+
+AGAIN = @$(MAKE) --no-print-directory -j$(shell nproc 2>/dev/null || echo 1)
+export LUA_VERSION := $(LUA)
+export BUILD CC
 
 all: $(M)/core.so $(M)/loop.so
+tests: all $(TESTS)
 
 $(M)/core.so: $(CORE_LUA) $(CORE)
 $(M)/loop.so: $(LOOP_LUA) $(NET) $(CORE)
 $(M)/loop.so: LIBS = $(UV_LIBS)
-
 $(M)/%.so:
 	@mkdir -p $(@D)
-	$(CC) -shared $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(CC) -shared $(SAN_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(O)/%.o: csrc/%.c $(O)/stamp
+$(O)/%.o: csrc/%.c $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(UV_CFLAGS) -MMD -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(DEFINES) -MMD -MP -c -o $@ $<
 
-# Flags and sources are part of what an object depends on.
-$(O)/stamp: FORCE
-	@mkdir -p $(@D)
-	@echo '$(STAMP) $(CC) $(CFLAGS)' | cmp -s - $@ || echo '$(STAMP) $(CC) $(CFLAGS)' > $@
-FORCE:
+$(STAMPED): $(O)/stamp
+$(STAMPED): DEFINES = -DDX_BUILD='"$(STAMP)"'
 
-$(BUILD)/test/%: spec/core/%.c spec/core/check.h $(CORE)
+$(BUILD)/test/%: spec/core/%.c $(CORE) $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -o $@ $< $(CORE)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE)
+
+# Files that change only when their text does.
+$(O)/flags: TEXT = $(CC) $(ALL_CFLAGS)
+$(O)/stamp: TEXT = $(STAMP)
+$(O)/flags $(O)/stamp: FORCE
+	@mkdir -p $(@D)
+	@[ "$$(cat $@ 2>/dev/null)" = '$(TEXT)' ] || echo '$(TEXT)' > $@
+
+build/bench/load build/lint/load: $(BENCH_C) bench/load.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) -o $@ $(BENCH_C)
+
+build/bench/floor build/lint/floor: bench/floor.c csrc/core/base64.c csrc/core/sha1.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) -o $@ $^
+
+demo:
+	@tools/need demo
+	$(AGAIN) all
+	@exec tools/run lua$(LUA) examples/chat/server.lua $(PORT)
+
+test:
+	@tools/need test
+	$(AGAIN) tests
+	@tools/test
+
+lint:
+	@tools/need lint
+	@tools/lint
+
+check:
+	@tools/check
+
+bench:
+	@tools/need bench
+	$(AGAIN) all build/bench/load build/bench/floor
+	@tools/npm bench || echo "bench: going on without npm"
+	@lua$(LUA) bench/run.lua $(if $(UWS),--uws $(UWS)) $(BENCH)
+
+install: all
+	cd lua && for f in $(LUA_FILES); do \
+	  install -D -m 644 $$f "$(DESTDIR)$(LUADIR)/$$f" || exit 1; done
+	install -D -m 755 -t "$(DESTDIR)$(LIBDIR)/duplex" $(M)/*.so
+	install -D -m 755 bin/duplex "$(DESTDIR)$(BINDIR)/duplex"
+
+env:
+	@tools/run sh -c 'printf "export LUA_PATH=\"%s\" LUA_CPATH=\"%s\"\n" \
+	  "$$LUA_PATH" "$$LUA_CPATH"'
 
 clean:
 	rm -rf build
 
--include $(CORE:.o=.d) $(NET:.o=.d) $(CORE_LUA:.o=.d) $(LOOP_LUA:.o=.d)
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-.PHONY: all clean FORCE
+-include $(wildcard $(O)/*/*.d $(BUILD)/test/*.d)
+
+.PHONY: all tests demo test lint check bench install env clean help FORCE

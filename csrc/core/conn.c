@@ -11,20 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct dx_message {
-  struct dx_message *next;
-  size_t n;
-  uint8_t opcode, last, piece;
-  uint8_t data[];
-} dx_message;
-
-typedef struct dx_queue {
-  dx_message *first, *last; /* oldest first; NULL when empty */
-  dx_message *taken;        /* what the last event pointed to, or NULL */
-  size_t bytes;
-  uint32_t length;
-} dx_queue;
-
 void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
                   dx_shared *shared, double now) {
   *c = (dx_conn){.limits = limits,
@@ -36,39 +22,13 @@ void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
   c->reader.server = (uint8_t)server;
 }
 
-static int is_queued(const dx_conn *c) { return c->queue && c->queue->first; }
-
-static int queue_full(const dx_conn *c) {
-  const dx_queue *q = c->queue;
-  return q && (q->length >= c->limits->max_queue ||
-               q->bytes >= c->limits->max_queue_bytes);
-}
-
-size_t dx_conn_queued(const dx_conn *c) {
-  return c->queue ? c->queue->length : 0;
-}
-
-static void drop_queue(dx_conn *c) {
-  dx_queue *q = c->queue;
-  if (q == NULL)
-    return;
-  while (q->first) {
-    dx_message *m = q->first;
-    q->first = m->next;
-    free(m);
-  }
-  free(q->taken);
-  free(q);
-  c->queue = NULL;
-}
-
 static void drop_kept(dx_conn *c) {
   free(c->kept);
   c->kept = NULL;
 }
 
 void dx_conn_clear(dx_conn *c) {
-  drop_queue(c);
+  dx_queue_clear(&c->queue);
   drop_kept(c);
   dx_buffer_clear(&c->reader.body, dx_conn_spare(c));
   dx_buffer_clear(&c->out, dx_conn_spare(c));
@@ -219,8 +179,7 @@ void dx_conn_sent(dx_conn *c, size_t n, double now) {
 
 /* ---- end ---- */
 
-static void put_close(dx_conn *c, unsigned code, const char *reason,
-                      size_t n) {
+static void put_close(dx_conn *c, unsigned code, const char *reason, size_t n) {
   uint8_t payload[DX_MAX_CONTROL];
   payload[0] = (uint8_t)(code >> 8);
   payload[1] = (uint8_t)code;
@@ -268,7 +227,7 @@ void dx_conn_close(dx_conn *c, unsigned code, const char *reason, size_t n,
   if (c->state == DX_CLOSED || c->close_sent)
     return;
   c->asked = 1;
-  drop_queue(c);
+  dx_queue_clear(&c->queue);
   if (c->state == DX_HANDSHAKE) {
     end(c, DX_ERR_CLOSED);
     return;
@@ -396,8 +355,8 @@ static void got_pong(dx_conn *c, const dx_event *ev, double now) {
   const uint8_t *p = ev->data;
   if (ev->n != 4)
     return;
-  uint32_t k = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-               (uint32_t)p[2] << 8 | p[3];
+  uint32_t k =
+      (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
   /* Numbers wrap, so "newer" is a signed distance. */
   if ((int32_t)(k - c->ping_seen) <= 0 || (int32_t)(c->ping_sent - k) < 0)
     return;
@@ -479,76 +438,36 @@ static dx_kind step(dx_conn *c, dx_event *ev, double now) {
   return DX_FAILED;
 }
 
-static int enqueue(dx_conn *c, dx_kind kind, const dx_event *ev) {
-  if (c->queue == NULL)
-    c->queue = calloc(1, sizeof *c->queue);
-  dx_queue *q = c->queue;
-  dx_message *m = q ? malloc(sizeof *m + ev->n) : NULL;
-  if (m == NULL)
-    return -1;
-  m->next = NULL;
-  m->n = ev->n;
-  m->opcode = ev->opcode;
-  m->last = ev->last;
-  m->piece = kind == DX_PIECE;
-  if (ev->n)
-    memcpy(m->data, ev->data, ev->n);
-  if (q->first)
-    q->last->next = m;
-  else
-    q->first = m;
-  q->last = m;
-  q->bytes += ev->n;
-  q->length++;
-  return 0;
-}
-
 int dx_conn_hungry(const dx_conn *c) {
-  return c->state != DX_CLOSED && !c->eof && !c->over && !queue_full(c);
+  return c->state != DX_CLOSED && !c->eof && !c->over &&
+         !dx_queue_full(c->queue, c->limits);
 }
 
 void dx_conn_pump(dx_conn *c, double now) {
   if (c->state == DX_HANDSHAKE)
     return;
-  while (c->state != DX_CLOSED && !c->over && !queue_full(c)) {
+  while (c->state != DX_CLOSED && !c->over &&
+         !dx_queue_full(c->queue, c->limits)) {
     dx_event ev;
     dx_kind kind = step(c, &ev, now);
     if (kind == DX_WANT)
       return;
-    if (kind != DX_FAILED && enqueue(c, kind, &ev))
+    if (kind != DX_FAILED && dx_queue_push(&c->queue, kind, &ev))
       c->over = DX_ERR_NO_MEMORY;
   }
-  if (c->over && !is_queued(c))
+  if (c->over && dx_queue_length(c->queue) == 0)
     finish(c);
 }
 
-/* The oldest of the queue becomes an event; it stays in memory until the next
- * call. */
-static dx_kind pop(dx_conn *c, dx_event *ev) {
-  dx_queue *q = c->queue;
-  dx_message *m = q->first;
-  q->first = m->next;
-  q->taken = m;
-  q->bytes -= m->n;
-  q->length--;
-  *ev = (dx_event){m->data, m->n, m->opcode, m->last};
-  return m->piece ? DX_PIECE : DX_MESSAGE;
-}
-
 dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now) {
-  if (c->queue) {
-    free(c->queue->taken);
-    c->queue->taken = NULL;
-    if (!is_queued(c))
-      drop_queue(c);
-  }
   if (c->asked)
     return DX_FAILED;
-  if (c->queue)
-    return pop(c, ev);
+  dx_kind kind = c->queue ? dx_queue_pop(&c->queue, ev) : DX_WANT;
+  if (kind != DX_WANT)
+    return kind;
   if (c->state == DX_CLOSED)
     return DX_FAILED;
-  dx_kind kind = step(c, ev, now);
+  kind = step(c, ev, now);
   if (kind == DX_FAILED)
     finish(c);
   return kind;

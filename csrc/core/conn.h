@@ -18,8 +18,8 @@
 
 #include "heartbeat.h"
 #include "http.h"
+#include "queue.h"
 #include "random.h"
-#include "reader.h"
 
 typedef enum dx_state {
   DX_HANDSHAKE, /* HTTP: heads come in, anything goes out */
@@ -34,22 +34,20 @@ typedef struct dx_shared {
   dx_random *random; /* masking keys: clients only */
 } dx_shared;
 
-struct dx_queue; /* decoded messages that nobody took yet */
-
 /* Most connections are idle: what few need is behind a pointer. */
 typedef struct dx_conn {
   const dx_limits *limits;
   dx_shared *shared; /* or NULL, for a server */
   dx_reader reader;
-  uint8_t *kept;          /* input that had to be copied, or NULL */
-  struct dx_queue *queue; /* NULL: nothing queued */
-  dx_buffer out;          /* bytes to send */
-  dx_buffer held;         /* frames behind a fragmented message */
-  char *reason;           /* the peer's close reason, or NULL */
-  uint8_t *late;     /* length and payload of a ping still to answer, or NULL */
-  uint64_t out_total; /* bytes ever put into 'out' */
-  uint64_t ping_end;  /* out_total where our last ping ended */
-  uint64_t bytes_in;  /* of the WebSocket and its handshake */
+  uint8_t *kept;   /* input that had to be copied, or NULL */
+  dx_queue *queue; /* decoded messages that nobody took yet */
+  dx_buffer out;   /* bytes to send */
+  dx_buffer held;  /* frames behind a fragmented message */
+  char *reason;    /* the peer's close reason, or NULL */
+  uint8_t *late;   /* length and payload of a ping still to answer, or NULL */
+  uint64_t out_total;   /* bytes ever put into 'out' */
+  uint64_t ping_end;    /* out_total where our last ping ended */
+  uint64_t bytes_in;    /* of the WebSocket and its handshake */
   uint64_t messages_in; /* whole messages */
   uint64_t messages_out;
   dx_beat beat;
@@ -122,12 +120,10 @@ int dx_conn_hungry(const dx_conn *c);
 
 /* As dx_reader_room and dx_reader_filled. */
 static inline size_t dx_conn_room(dx_conn *c, uint8_t **p) {
-  return c->state == DX_OPEN ? dx_reader_room(&c->reader, dx_conn_spare(c), p) : 0;
+  return c->state == DX_OPEN ? dx_reader_room(&c->reader, dx_conn_spare(c), p)
+                             : 0;
 }
 void dx_conn_filled(dx_conn *c, size_t n, double now);
-
-/* Messages that wait to be taken. */
-size_t dx_conn_queued(const dx_conn *c);
 
 /* Hand the next message, or the rest of one that has begun, out in pieces. */
 static inline void dx_conn_pieces(dx_conn *c, int on) {

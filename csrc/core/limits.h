@@ -21,7 +21,7 @@ typedef struct dx_limits {
   double open_timeout;       /* seconds, as all below; 0: no limit */
   double ping_interval;      /* of silence before a ping; 0: no pings */
   double ping_timeout;
-  double close_timeout;      /* 0: no waiting */
+  double close_timeout; /* 0: no waiting */
   double send_timeout;
 } dx_limits;
 

@@ -47,7 +47,7 @@ typedef struct dx_reader {
   uint8_t opcode;  /* of the current frame */
   uint8_t message; /* opcode of the message in progress, 0 if none */
   uint8_t fin, state;
-  uint8_t given;   /* the last event pointed into the body */
+  uint8_t given;  /* the last event pointed into the body */
   uint8_t server; /* set by the owner: frames from the peer are masked */
   uint8_t pieces; /* set by the owner: the next message comes in pieces */
   uint8_t error;  /* dx_error, once failed */

@@ -3,8 +3,9 @@
  * by all modules of this library.
  *
  * User values: 1 the head of the request, or a table of that and of what few
- * connections need (on_close, response, ...); 2 ws.data.  The metatable belongs to a class (lua/duplex/connection.lua); what
- * makes a userdata a connection is the mark at its start. */
+ * connections need (on_close, response, ...); 2 ws.data.  The metatable belongs
+ * to a class (lua/duplex/connection.lua); what makes a userdata a connection is
+ * the mark at its start. */
 #ifndef DX_LCONN_H
 #define DX_LCONN_H
 
@@ -28,7 +29,7 @@ typedef struct lshared {
   uint32_t last_id;
 } lshared;
 
-/* The type of a transport that is written in C, see csrc/lua/lsocket.c. */
+/* The type of a transport that is written in C, see llink.c. */
 typedef struct lconn_ops {
   void (*touched)(void *transport); /* there is something to send or to end */
   void (*dropped)(void *transport); /* the connection is being collected */
@@ -88,6 +89,7 @@ dx_error lconn_put(lua_State *L, lconn *c, int index, uint8_t opcode);
 
 /* Functions of duplex.core, one list a file. */
 extern const luaL_Reg lconn_functions[];
+extern const luaL_Reg lmessage_functions[];
 extern const luaL_Reg lhttp_functions[];
 extern const luaL_Reg lbytes_functions[];
 

@@ -106,8 +106,7 @@ static size_t write_response(char *out, size_t cap, const dx_slice *a) {
 }
 
 static size_t write_request(char *out, size_t cap, const dx_slice *a) {
-  return dx_upgrade_write_request(out, cap, a[0], a[1], a[2], a[3], a[4],
-                                  a[5]);
+  return dx_upgrade_write_request(out, cap, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 static int write_head(lua_State *L, lconn *c, writer write,
@@ -253,8 +252,7 @@ static int http_verify(lua_State *L) {
     ue = dx_upgrade_verify(&h, accept, slice_at(L, 3), 0, &protocol);
   if (e || ue) {
     lua_pushnil(L);
-    lua_pushstring(L,
-                   e ? dx_http_error_text(e) : dx_upgrade_error_text(ue));
+    lua_pushstring(L, e ? dx_http_error_text(e) : dx_upgrade_error_text(ue));
     return 2;
   }
   push_slice(L, protocol.p ? protocol : (dx_slice){"", 0});

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * loop.c - the module duplex.loop: the native host's scheduler for Lua.  What
- * it has for sockets is in lsocket.c. */
+ * waits for descriptors is in llink.c and lsocket.c. */
 #include "../core/version.h"
-#include "lsocket.h"
+#include "llink.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -49,8 +49,7 @@ static int start(lua_State *L, int brief) {
   luaL_checkany(L, 2);
   lua_pushvalue(L, 1);
   lua_insert(L, 3);
-  ltask_spawn(L, loop, lua_isfunction(L, 2) ? 2 : 0, lua_gettop(L) - 3,
-              brief);
+  ltask_spawn(L, loop, lua_isfunction(L, 2) ? 2 : 0, lua_gettop(L) - 3, brief);
   return 0;
 }
 
@@ -153,7 +152,7 @@ static int signal_k(lua_State *L, int status, lua_KContext ctx);
 static int take_signal(lua_State *L, lloop *loop, uint8_t bits) {
   for (int i = 0; i < SIGNALS; i++) {
     if (bits & loop->signals_came & (1 << i)) {
-      loop->signals_came &= (uint8_t)~(1 << i);
+      loop->signals_came &= (uint8_t) ~(1 << i);
       lua_pushstring(L, signals[i].name);
       return 1;
     }
@@ -270,8 +269,8 @@ static int loop_resolve(lua_State *L) {
     return luaL_error(L, "out of memory");
   r->loop = loop;
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  int e = uv_getaddrinfo(&loop->net.uv, &r->request, resolved, name, NULL,
-                         &hints);
+  int e =
+      uv_getaddrinfo(&loop->net.uv, &r->request, resolved, name, NULL, &hints);
   if (e < 0) {
     free(r);
     return dx_push_failure(L, "DNS", uv_strerror(e));
@@ -406,9 +405,9 @@ static void timer_expired(dx_loop *net, dx_timer *timer) {
   ltask_wake((lloop *)net, t, LTIMEOUT);
 }
 
-static const dx_hooks hooks = {.input = lsocket_input,
-                               .drained = lsocket_drained,
-                               .ended = lsocket_ended,
+static const dx_hooks hooks = {.input = llink_input,
+                               .drained = llink_drained,
+                               .ended = llink_ended,
                                .expired = timer_expired};
 
 static int loop_gc(lua_State *L) {
@@ -487,6 +486,8 @@ DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
   lua_newtable(L);
   lua_pushvalue(L, loop);
   luaL_setfuncs(L, functions, 1);
+  lua_pushvalue(L, loop);
+  luaL_setfuncs(L, llink_functions, 1);
   lua_pushvalue(L, loop);
   luaL_setfuncs(L, lsocket_functions, 1);
   lsocket_types(L, loop);

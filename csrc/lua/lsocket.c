@@ -1,314 +1,15 @@
-/* SPDX-License-Identifier: MIT */
-#include "lsocket.h"
+/* SPDX-License-Identifier: MIT
+ * lsocket.c - descriptors for Lua: listening, accepting, connecting, reading
+ * from a terminal or a pipe. */
+#include "llink.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-/* What a task on link->waiters waits for; input has a place of its own. */
-enum { WAIT_DRAIN = 1, WAIT_CHANGE = 2, WAIT_END = 4, WAIT_ALL = 7 };
-
-/* Upvalues of the methods below, behind the loop. */
-enum { UP_TEXT = 2, UP_BINARY, UP_SEND_SOURCE, UP_NEXT = 4 };
-
-static lloop *loop_of(const dx_link *l) { return (lloop *)dx_link_loop(l); }
-
-/* ---- hooks ---- */
-
-/* Whoever waits for a message is resumed straight from the event; when nobody
- * does, pings are answered and messages queued. */
-void lsocket_input(dx_link *l) {
-  lloop *loop = loop_of(l);
-  ltask *reader = l->reader;
-  if (reader && reader->waiting) {
-    if (reader->co) {
-      dx_timers_set(&loop->net.timers, &reader->timer, INFINITY);
-      reader->waiting = 0;
-      reader->why = LWOKEN;
-      l->reader = NULL;
-      ltask_run(loop, reader);
-    } else {
-      l->reader = NULL;
-      ltask_wake(loop, reader, LWOKEN);
-    }
-  }
-  /* The connection may have gone meanwhile, and the link with it. */
-  reader = l->reader;
-  if (l->conn && l->conn->state != DX_HANDSHAKE &&
-      (reader == NULL || !reader->waiting))
-    dx_conn_pump(l->conn, loop->net.now);
-  if (l->waiters)
-    ltask_wake_all(loop, (ltask **)&l->waiters, WAIT_CHANGE, LWOKEN);
-}
-
-void lsocket_drained(dx_link *l) {
-  l->wants_drain = 0;
-  ltask_wake_all(loop_of(l), (ltask **)&l->waiters, WAIT_DRAIN, LWOKEN);
-}
-
-void lsocket_ended(dx_link *l) {
-  lloop *loop = loop_of(l);
-  lconn *c = lconn_of(l->conn);
-  if (c->watched)
-    loop->ended_conns[loop->ended_count++] = c;
-  c->system_error = l->error;
-  c->transport = NULL;
-  if (l->reader)
-    ltask_wake(loop, l->reader, LWOKEN);
-  l->reader = NULL;
-  ltask_wake_all(loop, (ltask **)&l->waiters, 0xff, LWOKEN);
-}
-
-static void touched(void *link) { dx_link_touch(link); }
-static void dropped(void *link) { dx_link_drop(link); }
-
-static const lconn_ops ops = {touched, dropped};
-
-/* ---- messages in ---- */
-
-/* Wait for input as the one reader of a link. */
-static int wait_input(lua_State *L, lloop *loop, ltask *t, dx_link *l,
-                      double deadline, lconn *c, lua_KFunction k) {
-  if (l->reader)
-    return luaL_error(L, "another task is receiving from this connection");
-  l->reader = t;
-  return ltask_wait(L, loop, t, NULL, deadline, (lua_KContext)c, k);
-}
-
-/* After a wait that began in this call: who are we, and why do we go on?  A
- * reader that was woken by its deadline still stands in the link. */
-static ltask *resumed(lloop *loop, const lconn *c) {
-  ltask *t = loop->current ? loop->current : &loop->top;
-  dx_link *l = c->transport;
-  if (l && l->reader == t)
-    l->reader = NULL;
-  return t;
-}
-
-static int receive_k(lua_State *L, int status, lua_KContext ctx);
-
-static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
-                   double deadline) {
-  dx_event ev;
-  dx_link *l = c->transport;
-  dx_kind kind = dx_conn_next(&c->conn, &ev, loop->net.now);
-  if (l)
-    dx_link_touch(l);
-  if (kind == DX_MESSAGE) {
-    lua_pushlstring(L, (const char *)ev.data, ev.n);
-    lua_pushvalue(L, lua_upvalueindex(ev.opcode == DX_TEXT ? UP_TEXT
-                                                           : UP_BINARY));
-    return 2;
-  }
-  if (kind == DX_PIECE)
-    return luaL_error(L, "this message was begun with receive_to, which has to "
-                         "finish it");
-  if (kind == DX_FAILED || l == NULL)
-    return lconn_failure(L, c, kind == DX_FAILED ? dx_conn_end(&c->conn)
-                                                 : DX_ERR_LOST);
-  if (t == NULL)
-    t = ltask_self(L, loop);
-  return wait_input(L, loop, t, l, deadline, c, receive_k);
-}
-
-static int receive_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  lconn *c = (lconn *)ctx;
-  const dx_link *l = c->transport;
-  lloop *loop = l ? loop_of(l) : lloop_get(L);
-  ltask *t = resumed(loop, c);
-  if (t->why == LTIMEOUT)
-    return lloop_push_timeout(L);
-  return receive(L, loop, c, t, t->deadline);
-}
-
-static int begin_receive(lua_State *L, double deadline) {
-  lconn *c = lconn_check(L, 1);
-  const dx_link *l = c->transport;
-  if (l && l->reader)
-    return luaL_error(L, "another task is receiving from this connection");
-  lloop *loop = l ? loop_of(l) : lloop_get(L);
-  return receive(L, loop, c, NULL, deadline);
-}
-
-/* ws:receive([timeout]) -> data, kind | nil, message, id */
-static int method_receive(lua_State *L) {
-  return begin_receive(L, ltask_deadline(L, 2));
-}
-
-/* The iterator of ws:messages(): its second argument is the last message. */
-static int method_next_message(lua_State *L) {
-  return begin_receive(L, INFINITY);
-}
-
-/* for data, kind in ws:messages() */
-static int method_messages(lua_State *L) {
-  lconn_check(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(UP_NEXT));
-  lua_pushvalue(L, 1);
-  return 2;
-}
-
-/* ---- messages out ---- */
-
-static int send_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  lconn *c = (lconn *)ctx;
-  dx_link *l = c->transport;
-  size_t high = c->conn.limits->high_mark;
-  if (l && dx_conn_outbox(&c->conn) > high) {
-    dx_link_send(l);
-    dx_link_touch(l);
-    if (dx_conn_outbox(&c->conn) > high && c->conn.state == DX_OPEN) {
-      lloop *loop = lloop_get(L);
-      ltask *t = ltask_self(L, loop);
-      t->what = WAIT_DRAIN;
-      l->wants_drain = 1;
-      return ltask_wait(L, loop, t, (ltask **)&l->waiters, INFINITY, ctx,
-                        send_k);
-    }
-  }
-  dx_error e;
-  uint8_t opcode = lconn_kind(L, 3);
-  size_t n;
-  const char *data = lconn_message(L, 2, opcode, &n);
-  if (l && n >= DX_LARGE && c->conn.server)
-    e = dx_link_put_large(l, opcode, data, n);
-  else
-    e = dx_conn_put(&c->conn, DX_FIN | opcode, data, n, 0);
-  if (e)
-    return lconn_failure(L, c, e);
-  if (l)
-    dx_link_touch(l);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-static int return_all(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  (void)ctx;
-  return lua_gettop(L);
-}
-
-/* ws:send(data or source [, kind [, options]]) -> true | nil, message, id */
-static int method_send(lua_State *L) {
-  lconn *c = lconn_check(L, 1);
-  int type = lua_type(L, 2);
-  if (type == LUA_TFUNCTION) {
-    lua_pushvalue(L, lua_upvalueindex(UP_SEND_SOURCE));
-    lua_insert(L, 1);
-    lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
-    return lua_gettop(L);
-  }
-  if (type != LUA_TSTRING)
-    luaL_typeerror(L, 2, "string");
-  if (lua_gettop(L) > 3) {
-    if (!lua_isnil(L, 4))
-      luaL_checktype(L, 4, LUA_TTABLE);
-    lua_settop(L, 3);
-  }
-  return send_k(L, LUA_OK, (lua_KContext)c);
-}
-
-/* ---- other waits ---- */
-
-static int wait_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  lloop *loop = lloop_get(L);
-  ltask *t = resumed(loop, (lconn *)ctx);
-  if (t->why == LTIMEOUT)
-    return lloop_push_timeout(L);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-/* wait(ws, what [, timeout]) -> true | nil, message, "TIMEOUT".  True says to
- * look again: "input" came, the outbox may take more ("drain"), something may
- * have "change"d, or the "end" came.  After the end it is true at once. */
-static int socket_wait(lua_State *L) {
-  static const char *const names[] = {"input", "drain", "change", "end", NULL};
-  lloop *loop = lloop_get(L);
-  lconn *c = lconn_check(L, 1);
-  int what = luaL_checkoption(L, 2, NULL, names);
-  double deadline = ltask_deadline(L, 3);
-  dx_link *l = c->transport;
-  if (l == NULL) {
-    lua_pushboolean(L, 1);
-    return 1;
-  }
-  ltask *t = ltask_self(L, loop);
-  dx_link_touch(l);
-  if (what == 0)
-    return wait_input(L, loop, t, l, deadline, c, wait_k);
-  t->what = (uint8_t)(1 << (what - 1));
-  if (t->what == WAIT_DRAIN)
-    l->wants_drain = 1;
-  return ltask_wait(L, loop, t, (ltask **)&l->waiters, deadline,
-                    (lua_KContext)c, wait_k);
-}
-
-/* Push what all methods have as upvalues: the loop and the two kinds. */
-static void push_upvalues(lua_State *L) {
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushliteral(L, "text");
-  lua_pushliteral(L, "binary");
-}
-
-/* on_end(ws, fn): fn() is called, in a task, when ws is over */
-static int socket_on_end(lua_State *L) {
-  lloop *loop = lloop_get(L);
-  lconn *c = lconn_check(L, 1);
-  luaL_checktype(L, 2, LUA_TFUNCTION);
-  lua_settop(L, 2);
-  if (c->transport == NULL || c->watched) {
-    if (c->transport == NULL)
-      ltask_spawn(L, loop, 0, 0, 1);
-    return 0;
-  }
-  if (loop->watched == loop->ended_room) {
-    /* Room for all that are watched, so that an end needs no memory. */
-    int room = loop->ended_room ? loop->ended_room * 2 : 16;
-    lconn **list = realloc(loop->ended_conns, (size_t)room * sizeof *list);
-    if (list == NULL)
-      return luaL_error(L, "out of memory");
-    loop->ended_conns = list;
-    loop->ended_room = room;
-  }
-  lua_rawgetp(L, LUA_REGISTRYINDEX, loop);
-  lua_getiuservalue(L, -1, LLOOP_ENDS);
-  lua_pushvalue(L, 2);
-  lua_rawsetp(L, -2, c);
-  c->watched = 1;
-  loop->watched++;
-  return 0;
-}
-
-/* methods(send_source) -> { receive =, messages =, send = } in C: what every
- * message passes through */
-static int socket_methods(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TFUNCTION);
-  lua_newtable(L);
-  push_upvalues(L);
-  lua_pushcclosure(L, method_receive, 3);
-  lua_setfield(L, -2, "receive");
-  push_upvalues(L);
-  push_upvalues(L);
-  lua_pushcclosure(L, method_next_message, 3);
-  lua_pushcclosure(L, method_messages, UP_NEXT);
-  lua_setfield(L, -2, "messages");
-  push_upvalues(L);
-  lua_pushvalue(L, 1);
-  lua_pushcclosure(L, method_send, UP_SEND_SOURCE);
-  lua_setfield(L, -2, "send");
-  return 1;
-}
-
-/* ---- descriptors ---- */
 
 /* A descriptor that is watched for one thing at a time. */
 typedef struct lwatch {
@@ -343,48 +44,10 @@ static void watch_free(lwatch *w) {
   uv_close((uv_handle_t *)&w->poll, watch_closed);
 }
 
-/* The connection gets its descriptor; 0 or a negated errno. */
-static int attach(lloop *loop, lconn *c, int fd, const dx_address *peer) {
-  const struct sockaddr *s = (const struct sockaddr *)&peer->storage;
-  const struct sockaddr_in *in = (const void *)s;
-  const struct sockaddr_in6 *in6 = (const void *)s;
-  c->family = (uint8_t)(peer->length ? s->sa_family : AF_UNIX);
-  if (c->family == AF_INET) {
-    memcpy(c->peer, &in->sin_addr, 4);
-    c->port = ntohs(in->sin_port);
-  } else if (c->family == AF_INET6) {
-    memcpy(c->peer, &in6->sin6_addr, 16);
-    c->port = ntohs(in6->sin6_port);
-  }
-  loop->net.now = dx_loop_clock();
-  dx_link *l = dx_link_open(&loop->net, fd, &c->conn);
-  if (l == NULL)
-    return -errno;
-  c->ops = &ops;
-  c->transport = l;
-  c->conn.beat.since = c->conn.beat.last_in = loop->net.now;
-  return 0;
-}
-
-/* peer(ws) -> address, port | nil for a connection in memory */
-static int socket_peer(lua_State *L) {
-  const lconn *c = lconn_check(L, 1);
-  char text[INET6_ADDRSTRLEN];
-  if (c->family == 0)
-    return 0;
-  if (c->family == AF_UNIX) {
-    lua_pushliteral(L, "unix");
-    return 1;
-  }
-  lua_pushstring(L, inet_ntop(c->family, c->peer, text, sizeof text));
-  lua_pushinteger(L, c->port);
-  return 2;
-}
-
 static lconn *check_unattached(lua_State *L, int index) {
   lconn *c = lconn_check(L, index);
-  luaL_argcheck(L, c->transport == NULL && c->conn.state == DX_HANDSHAKE,
-                index, "connection is in use");
+  luaL_argcheck(L, c->transport == NULL && c->conn.state == DX_HANDSHAKE, index,
+                "connection is in use");
   return c;
 }
 
@@ -414,7 +77,7 @@ static int connect_failure(lua_State *L, int error) {
 static int connected(lua_State *L, lloop *loop, lconnect *x) {
   int fd = x->fd;
   x->fd = -1;
-  int e = attach(loop, lconn_check(L, 1), fd, &x->address);
+  int e = llink_attach(loop, lconn_check(L, 1), fd, &x->address);
   if (e)
     return connect_failure(L, -e);
   lua_pushboolean(L, 1);
@@ -449,9 +112,8 @@ static int socket_connect(lua_State *L) {
   lconnect *x = lua_newuserdatauv(L, sizeof *x, 0);
   *x = (lconnect){.fd = -1};
   luaL_setmetatable(L, "duplex.connecting");
-  int e = lua_isnil(L, 3)
-              ? dx_address_unix(&x->address, host)
-              : dx_address_numeric(&x->address, host, (int)port);
+  int e = lua_isnil(L, 3) ? dx_address_unix(&x->address, host)
+                          : dx_address_numeric(&x->address, host, (int)port);
   int pending = 0;
   if (e == 0)
     e = x->fd = dx_socket_connect(&x->address, &pending);
@@ -476,7 +138,7 @@ static int socket_connect(lua_State *L) {
 typedef struct llistener {
   lwatch *watch;
   int fd;
-  int burst; /* accepted since it last waited */
+  int burst;          /* accepted since it last waited */
   dx_address address; /* whose Unix path goes when it is closed */
 } llistener;
 
@@ -533,7 +195,7 @@ static int listener_accept(lua_State *L) {
   int fd = x->burst < ACCEPT_AT_MOST ? dx_socket_accept(x->fd, &peer) : -EAGAIN;
   if (fd >= 0) {
     x->burst++;
-    int e = attach(loop, c, fd, &peer);
+    int e = llink_attach(loop, c, fd, &peer);
     if (e)
       return dx_push_failure(L, "LIMIT", strerror(-e));
     lua_pushboolean(L, 1);
@@ -668,13 +330,11 @@ static int socket_descriptors(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg lsocket_functions[] = {
-    {"methods", socket_methods}, {"wait", socket_wait},
-    {"on_end", socket_on_end},
-    {"peer", socket_peer},       {"connect", socket_connect},
-    {"listen", socket_listen},   {"descriptors", socket_descriptors},
-    {"input", socket_input},
-    {NULL, NULL}};
+const luaL_Reg lsocket_functions[] = {{"connect", socket_connect},
+                                      {"listen", socket_listen},
+                                      {"input", socket_input},
+                                      {"descriptors", socket_descriptors},
+                                      {NULL, NULL}};
 
 void lsocket_types(lua_State *L, int loop) {
   static const luaL_Reg listener[] = {{"accept", listener_accept},

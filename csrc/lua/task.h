@@ -24,8 +24,8 @@ typedef struct ltask {
   double deadline;     /* of what it waits for; INFINITY: none */
   dx_timer timer;      /* its note: number of what to call when it ended */
   int slot;            /* where it is anchored */
-  uint8_t why;       /* lwhy; once ended, LUA_OK or an error */
-  uint8_t what;      /* for the owner of the list: what it waits for */
+  uint8_t why;         /* lwhy; once ended, LUA_OK or an error */
+  uint8_t what;        /* for the owner of the list: what it waits for */
   uint8_t waiting;
   uint8_t begun : 1; /* it ran at least once */
   uint8_t brief : 1; /* its coroutine is used again */
@@ -39,23 +39,23 @@ typedef struct lloop {
   int slots, free_slot;            /* of the table of anchors */
   size_t *done_users; /* tasks that have a 'done', by number; 0: it is free */
   uint16_t dones;     /* numbers in use or free, from 1 on */
-  ltask **all;                     /* by slot, NULL where it is free */
-  int room;                        /* of 'all' */
-  int closing;                     /* the state is being closed */
-  int quit;                        /* run() is to return */
+  ltask **all;        /* by slot, NULL where it is free */
+  int room;           /* of 'all' */
+  int closing;        /* the state is being closed */
+  int quit;           /* run() is to return */
   struct lconn **ended_conns; /* are over, and somebody wants to know */
   int ended_count, ended_room;
-  int watched; /* connections whose end somebody wants to know of */
-  int idle;                        /* coroutines to be used again */
-  size_t tasks;                    /* alive */
-  int turning;                     /* ltask_turn is running */
-  int stopping;                    /* waits get STOPPED */
-  uv_timer_t patience;             /* of step() */
-  uv_signal_t interrupts[2];       /* SIGINT and SIGTERM, while run() runs */
-  int signal;                      /* one of these that came */
-  uv_signal_t *signals[8];         /* those that signal() was asked for */
-  uint8_t signals_came;            /* and that nobody has taken yet, by bit */
-  ltask *signal_waiters;           /* list; 'what' has their bits */
+  int watched;         /* connections whose end somebody wants to know of */
+  int idle;            /* coroutines to be used again */
+  size_t tasks;        /* alive */
+  int turning;         /* ltask_turn is running */
+  int stopping;        /* waits get STOPPED */
+  uv_timer_t patience; /* of step() */
+  uv_signal_t interrupts[2]; /* SIGINT and SIGTERM, while run() runs */
+  int signal;                /* one of these that came */
+  uv_signal_t *signals[8];   /* those that signal() was asked for */
+  uint8_t signals_came;      /* and that nobody has taken yet, by bit */
+  ltask *signal_waiters;     /* list; 'what' has their bits */
 } lloop;
 
 /* The loop of this state, from the first upvalue of a function. */
@@ -93,8 +93,8 @@ int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
 void ltask_run(lloop *loop, ltask *t);
 
 /* A function at the stack top below 'n' arguments becomes a task.  'done', at
- * stack index 'done', is called in a task of its own as done(error or nil, first
- * argument) when it ended. */
+ * stack index 'done', is called in a task of its own as done(error or nil,
+ * first argument) when it ended. */
 ltask *ltask_spawn(lua_State *L, lloop *loop, int done, int n, int brief);
 
 /* Run what is ready, then wait for events if 'wait' and nothing is ready. */

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FLUSH_AT_MOST 64  /* links looked after before other events */
-#define LINGER 10.0       /* seconds, where close_timeout is switched off */
+#define FLUSH_AT_MOST 64 /* links looked after before other events */
+#define LINGER 10.0      /* seconds, where close_timeout is switched off */
 
 double dx_loop_clock(void) { return (double)uv_hrtime() * 1e-9; }
 
@@ -147,8 +147,7 @@ dx_error dx_link_put_large(dx_link *l, uint8_t opcode, const void *data,
   }
   if (before)
     dx_conn_sent(c, before, loop_of(l)->now);
-  dx_error e =
-      dx_conn_put_rest(c, head, head_n, data, n, (size_t)r - before);
+  dx_error e = dx_conn_put_rest(c, head, head_n, data, n, (size_t)r - before);
   if (l->blocked)
     dx_conn_stalled(c, 1, loop_of(l)->now);
   return e;

@@ -41,23 +41,23 @@ typedef struct dx_hooks {
 
 struct dx_link {
   uv_poll_t poll;
-  dx_conn *conn;  /* NULL when it is over */
+  dx_conn *conn; /* NULL when it is over */
   union {
-    void *reader;    /* the hooks': who waits for a message */
-    dx_buffer rest;  /* once it is over: what is still to be sent */
+    void *reader;   /* the hooks': who waits for a message */
+    dx_buffer rest; /* once it is over: what is still to be sent */
   };
-  void *waiters;  /* the hooks': who wait for something else */
-  dx_link *next;  /* in the list of links to look after */
+  void *waiters; /* the hooks': who wait for something else */
+  dx_link *next; /* in the list of links to look after */
   dx_timer timer;
   int fd;
-  int error;          /* errno of a failed call, for the owner to report */
-  uint8_t events;     /* what libuv watches for */
-  uint8_t dirty;      /* in the list */
-  uint8_t blocked;    /* the kernel takes no more for now */
-  uint8_t hung_up;    /* the peer sends no more */
-  uint8_t shut;       /* we said that we send no more */
+  int error;           /* errno of a failed call, for the owner to report */
+  uint8_t events;      /* what libuv watches for */
+  uint8_t dirty;       /* in the list */
+  uint8_t blocked;     /* the kernel takes no more for now */
+  uint8_t hung_up;     /* the peer sends no more */
+  uint8_t shut;        /* we said that we send no more */
   uint8_t wants_drain; /* somebody waits for 'drained' */
-  uint8_t closed;     /* being freed */
+  uint8_t closed;      /* being freed */
 };
 
 struct dx_loop {
@@ -66,7 +66,7 @@ struct dx_loop {
   double alarm_at; /* what 'alarm' is set to */
   double now;      /* read at each event */
   dx_timers timers;
-  uint8_t *input;  /* DX_INPUT_SIZE bytes; 'borrower' may have some unread */
+  uint8_t *input; /* DX_INPUT_SIZE bytes; 'borrower' may have some unread */
   dx_link *borrower;
   dx_link *dirty, *dirty_end;
   const dx_hooks *hooks;

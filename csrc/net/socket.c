@@ -30,9 +30,8 @@ int dx_address_text(const dx_address *a, char *text, size_t size, int *port) {
   if (s->sa_family == AF_INET6) {
     const struct sockaddr_in6 *in6 = (const void *)s;
     *port = ntohs(in6->sin6_port);
-    return inet_ntop(AF_INET6, &in6->sin6_addr, text, (socklen_t)size)
-               ? 0
-               : -errno;
+    return inet_ntop(AF_INET6, &in6->sin6_addr, text, (socklen_t)size) ? 0
+                                                                       : -errno;
   }
   if (s->sa_family == AF_UNIX) {
     const struct sockaddr_un *un = (const void *)s;

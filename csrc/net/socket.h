@@ -18,8 +18,9 @@ typedef struct dx_address {
   socklen_t length;
 } dx_address;
 
-/* The host as text, and the port, of TCP addresses; a Unix address has its path and port
- * 0 ("" for an unnamed peer).  'size' of at least 110 always suffices. */
+/* The host as text, and the port, of TCP addresses; a Unix address has its path
+ * and port 0 ("" for an unnamed peer).  'size' of at least 110 always suffices.
+ */
 int dx_address_text(const dx_address *a, char *text, size_t size, int *port);
 /* A numeric IPv4 or IPv6 address; -EINVAL for anything else. */
 int dx_address_numeric(dx_address *a, const char *host, int port);

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ * lmessage.c - messages and bytes, into connections and out of them. */
+#include "lconn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* true, or nil, message, id */
+static int outcome(lua_State *L, lconn *c, dx_error e) {
+  if (e)
+    return lconn_failure(L, c, e);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* ---- messages out ---- */
+
+uint8_t lconn_kind(lua_State *L, int index) {
+  size_t n = 0;
+  const char *kind = lua_tolstring(L, index, &n);
+  if (n == 6 && memcmp(kind, "binary", 6) == 0)
+    return DX_BINARY;
+  if (n == 4 && memcmp(kind, "text", 4) == 0)
+    return DX_TEXT;
+  if (!lua_isnoneornil(L, index))
+    luaL_argerror(L, index, "kind must be \"text\" or \"binary\"");
+  return DX_TEXT;
+}
+
+const char *lconn_message(lua_State *L, int index, uint8_t opcode, size_t *n) {
+  const char *data = lua_tolstring(L, index, n);
+  if (data == NULL)
+    luaL_typeerror(L, index, "string");
+  if (opcode == DX_TEXT && !dx_utf8_valid((const uint8_t *)data, *n))
+    luaL_argerror(L, index,
+                  "text is not valid UTF-8; send bytes with kind \"binary\"");
+  return data;
+}
+
+dx_error lconn_put(lua_State *L, lconn *c, int index, uint8_t opcode) {
+  size_t n;
+  const char *data = lconn_message(L, index, opcode, &n);
+  return dx_conn_put(&c->conn, DX_FIN | opcode, data, n, 0);
+}
+
+/* put(ws, data [, kind]) -> true | nil, message, id; queued, never waits */
+static int message_put(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_error e = lconn_put(L, c, 2, lconn_kind(L, 3));
+  lconn_touch(c);
+  return outcome(L, c, e);
+}
+
+/* try_put(ws, data [, kind]): as put, but FULL rather than over max_outbox */
+static int message_try_put(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  uint8_t opcode = lconn_kind(L, 3);
+  size_t n;
+  lconn_message(L, 2, opcode, &n);
+  if (c->conn.state == DX_OPEN &&
+      dx_conn_outbox(&c->conn) + n > c->conn.limits->max_outbox)
+    return lconn_failure(L, c, DX_ERR_FULL);
+  return message_put(L);
+}
+
+/* put_fragment(ws, data, kind, first, last) -> true | nil, message, id.  The
+ * caller checks that the text of all of them is UTF-8. */
+static int message_put_fragment(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  size_t n;
+  const char *data = luaL_checklstring(L, 2, &n);
+  uint8_t opcode = lconn_kind(L, 3);
+  uint8_t first = lua_toboolean(L, 4) ? opcode : DX_CONTINUATION;
+  if (lua_toboolean(L, 5))
+    first |= DX_FIN;
+  dx_error e = dx_conn_put(&c->conn, first, data, n, 1);
+  lconn_touch(c);
+  return outcome(L, c, e);
+}
+
+/* encode(data, kind) -> the frame that every client of a server gets */
+static int message_encode(lua_State *L) {
+  uint8_t opcode = lconn_kind(L, 2);
+  size_t n;
+  const char *data = lconn_message(L, 1, opcode, &n);
+  uint8_t head[DX_MAX_HEAD];
+  size_t size = dx_head_encode(head, DX_FIN | opcode, n, NULL);
+  luaL_Buffer b;
+  luaL_buffinitsize(L, &b, size + n);
+  luaL_addlstring(&b, (const char *)head, size);
+  luaL_addlstring(&b, data, n);
+  luaL_pushresult(&b);
+  return 1;
+}
+
+/* broadcast_put(ws, frame, data, kind) -> true | nil, message, id: for one of
+ * many; 'frame' is encode(data, kind), which serves all but clients. */
+static int message_broadcast_put(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  if (c->conn.state != DX_OPEN || !c->conn.server)
+    return message_try_put((lua_remove(L, 2), L));
+  size_t n;
+  const char *frame = luaL_checklstring(L, 2, &n);
+  dx_error e = DX_ERR_FULL;
+  if (dx_conn_outbox(&c->conn) + n <= c->conn.limits->max_outbox)
+    e = dx_conn_put_encoded(&c->conn, frame, n);
+  lconn_touch(c);
+  return outcome(L, c, e);
+}
+
+/* put_raw(ws, bytes): before the WebSocket is open */
+static int message_put_raw(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  size_t n;
+  const char *bytes = luaL_checklstring(L, 2, &n);
+  dx_error e = dx_conn_put_raw(&c->conn, bytes, n);
+  lconn_touch(c);
+  return outcome(L, c, e);
+}
+
+/* ping(ws) -> number | nil, message, id */
+static int message_ping(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  uint32_t number = 0;
+  dx_error e = dx_conn_ping(&c->conn, &number);
+  lconn_touch(c);
+  if (e)
+    return lconn_failure(L, c, e);
+  lua_pushinteger(L, number);
+  return 1;
+}
+
+/* answered(ws, number) -> whether that ping, or a later one, was answered */
+static int message_answered(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  uint32_t number = (uint32_t)luaL_checkinteger(L, 2);
+  lua_pushboolean(L, (int32_t)(c->conn.ping_seen - number) >= 0);
+  return 1;
+}
+
+/* ---- messages in ---- */
+
+/* next(ws, now) -> data, kind, last | nil (nothing yet) | nil, message, id.
+ * 'last' is false for pieces but the last one. */
+static int message_next(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_event ev;
+  dx_kind kind = dx_conn_next(&c->conn, &ev, luaL_checknumber(L, 2));
+  lconn_touch(c);
+  switch (kind) {
+  case DX_MESSAGE:
+    dx_conn_pieces(&c->conn, 0); /* it had come whole already */
+    /* fall through */
+  case DX_PIECE:
+    lua_pushlstring(L, (const char *)ev.data, ev.n);
+    lua_pushstring(L, ev.opcode == DX_TEXT ? "text" : "binary");
+    lua_pushboolean(L, ev.last);
+    return 3;
+  case DX_WANT:
+    lua_pushnil(L);
+    return 1;
+  default:
+    return lconn_failure(L, c, dx_conn_end(&c->conn));
+  }
+}
+
+/* pieces(ws): next() gives the next message in pieces */
+static int message_pieces(lua_State *L) {
+  dx_conn_pieces(&lconn_check(L, 1)->conn, 1);
+  return 0;
+}
+
+static int message_pump(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_conn_pump(&c->conn, luaL_checknumber(L, 2));
+  lconn_touch(c);
+  return 0;
+}
+
+/* sending(ws) -> whether a message of ours is in fragments */
+static int message_sending(lua_State *L) {
+  lua_pushboolean(L, lconn_check(L, 1)->conn.sending);
+  return 1;
+}
+
+/* settle(ws, now): answer a close frame now, for those who take no messages */
+static int message_settle(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  double now = luaL_checknumber(L, 2);
+  dx_conn_pump(&c->conn, now);
+  dx_conn_settle(&c->conn, now);
+  lconn_touch(c);
+  return 0;
+}
+
+/* ---- bytes, for transports that are written in Lua ---- */
+
+/* feed(ws, bytes, now): only while hungry(ws), and after next() or pump() used
+ * up what came before */
+static int message_feed(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  size_t n;
+  const char *bytes = luaL_checklstring(L, 2, &n);
+  double now = luaL_checknumber(L, 3);
+  if (dx_conn_unread(&c->conn))
+    return luaL_error(L, "feed: input is left over");
+  if (n == 0)
+    return 0;
+  /* Input is unmasked in place, and Lua's strings must not change. */
+  uint8_t *copy = malloc(n);
+  if (copy == NULL)
+    return luaL_error(L, "out of memory");
+  memcpy(copy, bytes, n);
+  dx_conn_lend(&c->conn, copy, n, now);
+  c->conn.kept = copy;
+  return 0;
+}
+
+static int message_eof(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_conn_eof(&c->conn, DX_ERR_LOST_EOF);
+  dx_conn_pump(&c->conn, luaL_checknumber(L, 2));
+  return 0;
+}
+
+/* hungry(ws) -> whether more bytes may be fed */
+static int message_hungry(lua_State *L) {
+  const dx_conn *c = &lconn_check(L, 1)->conn;
+  lua_pushboolean(L, dx_conn_hungry(c) && !dx_conn_unread(c));
+  return 1;
+}
+
+/* output(ws, now [, max]) -> bytes to send, "" for none; they count as sent */
+static int message_output(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  double now = luaL_checknumber(L, 2);
+  lua_Number max = luaL_optnumber(L, 3, 1e15);
+  const uint8_t *p;
+  size_t n = dx_conn_output(&c->conn, &p);
+  if ((lua_Number)n > max)
+    n = (size_t)max;
+  lua_pushlstring(L, n ? (const char *)p : "", n);
+  if (n)
+    dx_conn_sent(&c->conn, n, now);
+  return 1;
+}
+
+const luaL_Reg lmessage_functions[] = {{"put", message_put},
+                                       {"try_put", message_try_put},
+                                       {"put_fragment", message_put_fragment},
+                                       {"encode", message_encode},
+                                       {"broadcast_put", message_broadcast_put},
+                                       {"put_raw", message_put_raw},
+                                       {"ping", message_ping},
+                                       {"answered", message_answered},
+                                       {"next", message_next},
+                                       {"pieces", message_pieces},
+                                       {"pump", message_pump},
+                                       {"sending", message_sending},
+                                       {"settle", message_settle},
+                                       {"feed", message_feed},
+                                       {"eof", message_eof},
+                                       {"hungry", message_hungry},
+                                       {"output", message_output},
+                                       {NULL, NULL}};
