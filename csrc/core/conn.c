@@ -243,7 +243,11 @@ void dx_conn_close(dx_conn *c, unsigned code, const char *reason, size_t n,
 
 void dx_conn_settle(dx_conn *c, double now) {
   (void)now;
-  if (c->state != DX_HANDSHAKE && (c->over || c->eof))
+  if (c->state == DX_HANDSHAKE)
+    return;
+  if (!c->over && !c->eof)
+    c->eof = c->gone;
+  if (c->over || c->eof)
     finish(c);
 }
 
@@ -478,7 +482,7 @@ dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now) {
 static dx_wait waiting_for(const dx_conn *c) {
   switch (c->state) {
   case DX_HANDSHAKE:
-    return c->eof ? DX_WAIT_NOTHING : DX_WAIT_HANDSHAKE;
+    return c->eof ? DX_WAIT_SENT : DX_WAIT_HANDSHAKE;
   case DX_OPEN:
     return DX_WAIT_OPEN;
   case DX_CLOSING:

@@ -64,6 +64,7 @@ typedef struct dx_conn {
   uint8_t error;      /* dx_error: how it ended */
   uint8_t eof;        /* dx_error that follows the input; 0: input goes on */
   uint8_t over;       /* dx_error that follows the queue; 0: none yet */
+  uint8_t gone;       /* dx_error for settle: they hung up, not all was read */
   uint8_t server;     /* our role */
   uint8_t sending;    /* 1: a message of ours is in fragments */
   uint8_t close_sent; /* a close frame of ours is in the outbox or beyond */

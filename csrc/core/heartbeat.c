@@ -11,6 +11,8 @@ double dx_beat_due(const dx_beat *b, const dx_limits *limits, dx_wait wait) {
     return due;
   if (b->stalled > 0)
     due = earlier(due, b->stalled, limits->send_timeout);
+  if (wait == DX_WAIT_SENT)
+    return due;
   if (wait == DX_WAIT_HANDSHAKE)
     return earlier(due, b->since, limits->open_timeout);
   if (wait == DX_WAIT_CLOSE) {

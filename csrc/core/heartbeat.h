@@ -14,6 +14,7 @@ typedef enum dx_wait {
   DX_WAIT_HANDSHAKE, /* no WebSocket yet: open_timeout runs */
   DX_WAIT_OPEN,      /* heartbeats */
   DX_WAIT_CLOSE,     /* our close frame waits for the peer's */
+  DX_WAIT_SENT,      /* no more input, but an answer may be on its way */
   DX_WAIT_NOTHING
 } dx_wait;
 

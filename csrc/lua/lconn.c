@@ -242,6 +242,15 @@ static int conn_close(lua_State *L) {
   return 0;
 }
 
+/* close_ok(code) -> whether a close frame may carry it (RFC 6455 7.4) */
+static int conn_close_ok(lua_State *L) {
+  int exact = 0;
+  lua_Integer code = lua_tointegerx(L, 1, &exact);
+  lua_pushboolean(L, exact && code > 0 && code < 5000 &&
+                         dx_close_code_ok((unsigned)code));
+  return 1;
+}
+
 /* fail(ws, name): it is over, because of that row of errors.def */
 static int conn_fail(lua_State *L) {
   static const char *const names[] = {
@@ -338,9 +347,13 @@ static int conn_touch(lua_State *L) {
   return 0;
 }
 
+/* high(ws [, own]) -> whether to send must wait.  'own': for the next fragment
+ * of a message, which what waits for the end of that message cannot hold up.
+ * Nothing has to wait once the connection is over. */
 static int conn_high(lua_State *L) {
   const dx_conn *c = &lconn_check(L, 1)->conn;
-  lua_pushboolean(L, dx_conn_outbox(c) > c->limits->high_mark);
+  size_t n = lua_toboolean(L, 2) ? dx_buffer_length(c->out) : dx_conn_outbox(c);
+  lua_pushboolean(L, n > c->limits->high_mark && c->state <= DX_OPEN);
   return 1;
 }
 
@@ -349,6 +362,7 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"connection", conn_new},
                                     {"value", conn_value},
                                     {"close", conn_close},
+                                    {"close_ok", conn_close_ok},
                                     {"fail", conn_fail},
                                     {"ended", conn_ended},
                                     {"close_error", conn_close_error},

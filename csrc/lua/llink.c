@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* What a task on link->waiters waits for; input has a place of its own. */
-enum { WAIT_DRAIN = 1, WAIT_CHANGE = 2, WAIT_END = 4, WAIT_ALL = 7 };
+enum { WAIT_DRAIN = 1, WAIT_CHANGE = 2, WAIT_END = 4, WAIT_ROOM = 8 };
 
 /* Upvalues of the methods below, behind the loop. */
 enum { UP_TEXT = 2, UP_BINARY, UP_SEND_SOURCE, UP_NEXT = 4 };
@@ -46,8 +46,12 @@ void llink_input(dx_link *l) {
 }
 
 void llink_drained(dx_link *l) {
-  l->wants_drain = 0;
-  ltask_wake_all(loop_of(l), (ltask **)&l->waiters, WAIT_DRAIN, LWOKEN);
+  uint8_t who = WAIT_ROOM;
+  if (dx_conn_outbox(l->conn) <= l->conn->limits->high_mark / 4) {
+    l->wants_drain = 0;
+    who |= WAIT_DRAIN;
+  }
+  ltask_wake_all(loop_of(l), (ltask **)&l->waiters, who, LWOKEN);
 }
 
 void llink_ended(dx_link *l) {
@@ -228,9 +232,11 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx) {
 
 /* wait(ws, what [, timeout]) -> true | nil, message, "TIMEOUT".  True says to
  * look again: "input" came, the outbox may take more ("drain"), something may
- * have "change"d, or the "end" came.  After the end it is true at once. */
+ * have "change"d, the "end" came, or there is "room" for the next fragment.
+ * After the end it is true at once. */
 static int link_wait(lua_State *L) {
-  static const char *const names[] = {"input", "drain", "change", "end", NULL};
+  static const char *const names[] = {"input", "drain", "change",
+                                      "end",   "room",  NULL};
   lloop *loop = lloop_get(L);
   lconn *c = lconn_check(L, 1);
   int what = luaL_checkoption(L, 2, NULL, names);
@@ -245,7 +251,7 @@ static int link_wait(lua_State *L) {
   if (what == 0)
     return wait_input(L, loop, t, l, deadline, c, wait_k);
   t->what = (uint8_t)(1 << (what - 1));
-  if (t->what == WAIT_DRAIN)
+  if (t->what & (WAIT_DRAIN | WAIT_ROOM))
     l->wants_drain = 1;
   return ltask_wait(L, loop, t, (ltask **)&l->waiters, deadline,
                     (lua_KContext)c, wait_k);

@@ -164,9 +164,9 @@ static int message_next(lua_State *L) {
   }
 }
 
-/* pieces(ws): next() gives the next message in pieces */
+/* pieces(ws, on): whether next() gives the next message in pieces */
 static int message_pieces(lua_State *L) {
-  dx_conn_pieces(&lconn_check(L, 1)->conn, 1);
+  dx_conn_pieces(&lconn_check(L, 1)->conn, lua_toboolean(L, 2));
   return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "llink.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +22,16 @@ static int loop_now(lua_State *L) {
 
 static int sleep_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  if (((ltask *)ctx)->why == LSTOPPED)
+  if (((ltask *)ctx)->why == LSTOPPED || lloop_get(L)->stopping)
     return lloop_push_stopped(L);
   lua_pushboolean(L, 1);
   return 1;
 }
+
+/* While the loop is stopping a sleep is at most so long, but never over at
+ * once: a task that sleeps in a loop without looking at the result must not
+ * keep everybody from stopping. */
+#define LAST_SLEEP 0.02
 
 /* sleep(seconds) -> true | nil, message, "STOPPED" */
 static int loop_sleep(lua_State *L) {
@@ -34,7 +40,7 @@ static int loop_sleep(lua_State *L) {
   double deadline = ltask_deadline(L, 1);
   ltask *t = ltask_self(L, loop);
   if (loop->stopping)
-    return lloop_push_stopped(L);
+    deadline = fmin(deadline, dx_loop_clock() + LAST_SLEEP);
   t->what = 0xff;
   return ltask_wait(L, loop, t, &loop->sleepers, deadline, (lua_KContext)t,
                     sleep_k);
@@ -286,6 +292,15 @@ static int alive(const lloop *loop) {
   return loop->tasks > 0 || loop->net.unsent > 0 || loop->net.dirty;
 }
 
+/* What did not end when everything was stopped may go on one day, but nobody
+ * waits for it any more. */
+static void leave_tasks(lloop *loop) {
+  for (int i = 0; i < loop->slots; i++)
+    if (loop->all[i])
+      loop->all[i]->left = 1;
+  loop->tasks = 0;
+}
+
 /* run(): turn the loop until nothing is left to do, or quit() */
 static int loop_run(lua_State *L) {
   lloop *loop = lloop_get(L);
@@ -293,6 +308,8 @@ static int loop_run(lua_State *L) {
     return luaL_error(L, "the loop is running already");
   while (alive(loop) && !loop->quit)
     ltask_turn(L, loop, 1);
+  if (loop->quit)
+    leave_tasks(loop);
   loop->quit = 0;
   return 0;
 }

@@ -224,6 +224,7 @@ static int address_failure(lua_State *L, int error) {
  * listen(fd) -> listener | nil, message, "ADDRESS".  'host' is numeric. */
 static int socket_listen(lua_State *L) {
   lloop *loop = lloop_get(L);
+  lua_settop(L, 4);
   llistener *x = lua_newuserdatauv(L, sizeof *x, 0);
   *x = (llistener){.fd = -1};
   luaL_setmetatable(L, "duplex.listener");

@@ -349,7 +349,7 @@ static void bury(lua_State *L, lloop *loop, ltask *t) {
   if (lua_isfunction(L, top + 2))
     ltask_spawn(L, loop, 0, 2, 1);
   release(L, loop, t->slot);
-  loop->tasks--;
+  loop->tasks -= !t->left;
   free(t);
   lua_settop(L, top);
 }
@@ -381,6 +381,9 @@ void ltask_turn(lua_State *L, lloop *loop, int wait) {
     ltask_unlink(t);
     ltask_run(loop, t);
   }
+  /* Looking after connections may make tasks ready: before the wait. */
+  if (dx_loop_flush(&loop->net))
+    wait = 0;
   dx_loop_turn(&loop->net, wait && loop->ready == NULL && loop->ended == NULL &&
                                loop->ended_count == 0 && loop->signal == 0);
   loop->turning = 0;

@@ -29,6 +29,7 @@ typedef struct ltask {
   uint8_t waiting;
   uint8_t begun : 1; /* it ran at least once */
   uint8_t brief : 1; /* its coroutine is used again */
+  uint8_t left : 1;  /* run() was stopped in spite of it: it does not count */
 } ltask;
 
 typedef struct lloop {

@@ -110,6 +110,8 @@ void dx_link_send(dx_link *l) {
   if (n == 0)
     return;
   ssize_t r = dx_socket_send(l->fd, p, n);
+  if (c->beat.pinged && c->beat.since <= 0)
+    loop_of(l)->now = dx_loop_clock(); /* a round trip begins just here */
   if (r >= 0) {
     dx_conn_sent(c, (size_t)r, loop_of(l)->now);
     l->blocked = (size_t)r < n;
@@ -233,16 +235,20 @@ static void tend(dx_link *l) {
       tend_lingering(l);
     return;
   }
-  if (c->state > DX_HANDSHAKE && dx_conn_unread(c) && dx_conn_hungry(c))
-    loop_of(l)->hooks->input(l); /* the queue has room again */
-  if (c->asked && l->reader)
-    loop_of(l)->hooks->input(l); /* who waits for a message is told */
-  if (l->wants_drain && dx_conn_outbox(c) <= c->limits->high_mark / 4)
+  /* The queue has room again, or who waits for a message has to be told. */
+  if ((c->state > DX_HANDSHAKE && dx_conn_unread(c) && dx_conn_hungry(c)) ||
+      (c->asked && l->reader)) {
+    loop_of(l)->hooks->input(l);
+    if (l->conn != c) /* whoever ran dropped it */
+      return;
+  }
+  if (l->wants_drain && dx_buffer_length(c->out) <= c->limits->high_mark / 4)
     loop_of(l)->hooks->drained(l);
   int reads = dx_conn_hungry(c) && !dx_conn_unread(c);
   if (reads == c->beat.paused)
     dx_conn_pause(c, !reads, loop_of(l)->now);
-  watch(l, (reads ? UV_READABLE : 0) | (l->blocked ? UV_WRITABLE : 0));
+  int input = reads ? UV_READABLE : c->gone ? 0 : UV_DISCONNECT;
+  watch(l, input | (l->blocked ? UV_WRITABLE : 0));
   double due = dx_conn_due(c);
   if (due < dx_timers_at(&loop_of(l)->timers, &l->timer))
     dx_timers_set(&loop_of(l)->timers, &l->timer, due);
@@ -308,6 +314,14 @@ static void readable(dx_link *l) {
   loop->hooks->input(l);
 }
 
+/* The peer hung up while we do not read.  What it sent before is there for
+ * whoever takes messages; those who only wait for the end get it now. */
+static void disconnected(dx_link *l) {
+  l->error = -dx_socket_connected(l->fd);
+  l->conn->gone = l->error ? DX_ERR_LOST : DX_ERR_LOST_EOF;
+  loop_of(l)->hooks->input(l);
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events) {
   dx_link *l = (dx_link *)handle;
   dx_loop *loop = loop_of(l);
@@ -318,9 +332,11 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
     /* The descriptor has an error, and libuv stopped watching it; receiving
      * tells which, after what the peer sent before. */
     l->events = 0;
-    events = UV_READABLE;
+    events = l->conn && l->conn->beat.paused ? UV_DISCONNECT : UV_READABLE;
     l->blocked = 0;
   }
+  if (events & UV_DISCONNECT && l->conn && l->conn->beat.paused)
+    disconnected(l);
   if (events & UV_WRITABLE)
     l->blocked = 0;
   if (events & UV_READABLE)

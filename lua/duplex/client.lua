@@ -222,7 +222,10 @@ local function handshake(attempt, ws)
     attempt.parts.target, protocols, header_lines(attempt))
   if not accept then return nil, nil, message, id end
   local raw, status, headers = read_head(attempt, ws)
-  if not raw then return nil, nil, status, headers end
+  if not raw then
+    core.close(ws, 1000, "", attempt.host.now())
+    return nil, nil, status, headers
+  end
   if status ~= 101 then
     local _, reason = core.parse_response(raw)
     return refused(attempt, ws, status, reason, headers)
@@ -257,7 +260,10 @@ function client.connect(host, address, given)
   end
   local parts, message, id = url.parse(address)
   if not parts then return nil, message, id end
-  if host.exiting() then return nil, "STOPPED: the loop is stopping", "STOPPED" end
+  if host.exiting() then
+    host.sleep(0) -- so that trying again and again lets the loop stop
+    return nil, "STOPPED: the loop is stopping", "STOPPED"
+  end
   local attempt = {
     host = host, options = checked, parts = parts,
     settings = core.settings(checked),

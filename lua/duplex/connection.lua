@@ -6,6 +6,7 @@
 --   transport.wait(ws, what, timeout) -> true: look again | nil, message, id
 --     what = "input": the one reader waits for bytes
 --            "drain": the outbox may take more
+--            "room": it may take more of the message that is being sent
 --            "change": anything, input included
 --            "end": the connection is over
 --   transport.flush(ws)      there may be something to send (optional)
@@ -99,6 +100,7 @@ end
 function connection.class(host, transport)
   local now, wait = host.now, transport.wait
   local flush = transport.flush or nothing
+  ---@class duplex.Connection
   local methods = {}
 
   local own_getters = setmetatable({}, { __index = getters })
@@ -107,6 +109,15 @@ function connection.class(host, transport)
   function own_getters.port(ws)
     local _, port = transport.peer(ws)
     return port
+  end
+
+  local function deadline_of(timeout)
+    if timeout == nil then return nil end
+    if type(timeout) ~= "number" then
+      error("timeout must be a number of seconds, got " .. type(timeout), 3)
+    end
+    if not (timeout >= 0) then error("timeout: seconds must not be negative", 3) end
+    return now() + timeout
   end
 
   -- Seconds left until a deadline, for calls that wait several times.
@@ -120,7 +131,7 @@ function connection.class(host, transport)
   ---  nothing: call again.
   ---@return string|nil data, string kind_or_message, string|nil id
   function methods.receive(ws, timeout)
-    local deadline = timeout and now() + timeout
+    local deadline = deadline_of(timeout)
     while true do
       local data, kind, last = core.next(ws, now())
       if data then
@@ -145,36 +156,54 @@ function connection.class(host, transport)
   ---@return fun(): string?, string? , duplex.Connection
   function methods.messages(ws) return next_message, ws end
 
+  -- How much of a message was given in pieces, nil between messages.
+  local function received(ws)
+    local e = core.value(ws, EXTRA)
+    return type(e) == "table" and e.received or nil
+  end
+
+  -- Remembers that a message has begun, so that a call which times out leaves
+  -- either nothing behind, or a message to go on with. Returns its size so far.
+  local function take_piece(ws, sink, data, last)
+    local had = received(ws)
+    local size = (had or 0) + #data
+    if had or not last then extra(ws).received = not last and size or nil end
+    if data ~= "" then sink(data) end
+    return size
+  end
+
   --- The next message in pieces, as they come; it is never whole in memory.
   --- After a timeout call again with the same sink to go on.
   ---@param ws duplex.Connection
   ---@param sink fun(piece: string) may wait
   ---@param timeout? number seconds to wait for a piece
-  ---@return integer|nil bytes, string kind_or_message, string|nil id
+  ---@return integer|nil bytes of the message, string kind_or_message, string|nil id
   function methods.receive_to(ws, sink, timeout)
     check_function(sink, "sink")
-    core.pieces(ws)
-    local bytes = 0
+    core.pieces(ws, true)
     while true do
       local data, kind, last = core.next(ws, now())
       flush(ws)
       if data then
-        bytes = bytes + #data
-        if data ~= "" then sink(data) end
-        if last then return bytes, kind end
+        local size = take_piece(ws, sink, data, last)
+        if last then return size, kind end
       elseif last then
         return nil, kind, last
       else
         local ok, message, id = wait(ws, "input", timeout)
-        if not ok then return nil, message, id end
+        if not ok then
+          core.pieces(ws, received(ws) ~= nil)
+          return nil, message, id
+        end
       end
     end
   end
 
-  -- Waits until the outbox takes more. The end is for the next call to find.
-  local function drain(ws)
-    while core.high(ws) do
-      local ok, message, id = wait(ws, "drain")
+  -- Waits until the outbox takes more; with 'own' for the next fragment of a
+  -- message. The end is for the next call to find.
+  local function drain(ws, own)
+    while core.high(ws, own) do
+      local ok, message, id = wait(ws, own and "room" or "drain")
       if not ok then return nil, message, id end
     end
     return true
@@ -208,7 +237,7 @@ function connection.class(host, transport)
       if kind ~= "binary" and (not text or (piece == nil and text ~= 0)) then
         error("text is not valid UTF-8; send bytes with kind \"binary\"", 0)
       end
-      local ok, message, id = drain(ws)
+      local ok, message, id = drain(ws, true)
       if ok then
         ok, message, id = core.put_fragment(ws, piece or "", kind, first, piece == nil)
         flush(ws)
@@ -224,7 +253,11 @@ function connection.class(host, transport)
       error("kind must be \"text\" or \"binary\"", 3)
     end
     local turn, message, id = take_turn(ws)
-    if not turn then return nil, message, id end
+    if turn then
+      message, id = select(2, core.ended(ws))
+      if id then end_turn(ws, turn) end
+    end
+    if id then return nil, message, id end
     -- Half a message cannot be taken back: when the source fails, so does the
     -- connection.
     local fine, ok
@@ -273,8 +306,7 @@ function connection.class(host, transport)
   ---@param timeout? number seconds
   ---@return number|nil seconds of the round trip, string? message, string? id
   function methods.ping(ws, timeout)
-    local began = now()
-    local deadline = timeout and began + timeout
+    local began, deadline = now(), deadline_of(timeout)
     local number, message, id = core.ping(ws)
     if not number then return nil, message, id end
     flush(ws)
@@ -297,9 +329,13 @@ function connection.class(host, transport)
   ---@param timeout? number seconds to wait, default close_timeout; 0 = cut
   ---@return true
   function methods.close(ws, code, reason, timeout)
+    local deadline = deadline_of(timeout)
+    if code ~= nil and not core.close_ok(code) then
+      error(("close code must be 1000..1003, 1007..1014 or 3000..4999, got %s")
+        :format(tostring(code)), 2)
+    end
     core.close(ws, code or 1000, reason or "", now())
     flush(ws)
-    local deadline = timeout and now() + timeout
     while core.state(ws) ~= "closed" do
       local at = math.min(deadline or math.huge, core.due(ws))
       if at <= now() or not wait(ws, "end", at - now()) then
@@ -317,7 +353,7 @@ function connection.class(host, transport)
   ---@param timeout? number seconds
   ---@return integer|nil code, string reason_or_message, string? id
   function methods.wait_closed(ws, timeout)
-    local deadline = timeout and now() + timeout
+    local deadline = deadline_of(timeout)
     while true do
       core.settle(ws, now())
       flush(ws)

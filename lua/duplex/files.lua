@@ -5,6 +5,8 @@
 
 local options = require "duplex.options"
 
+---@class duplex.files
+---@overload fun(root: string, given?: { cache?: string }): fun(request: duplex.Request): integer?, (string|fun(): string?)?, table?
 local files = {}
 
 local SMALL = 1048576 -- bytes; larger files are streamed and have no ETag

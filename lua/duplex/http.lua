@@ -61,7 +61,7 @@ end
 
 --- The head of an answer; raises what its headers are wrong about.
 ---@param answer duplex.Answer
----@return string
+---@return string head, integer|nil length of the body as a header gave it
 function http.head(answer)
   local given, body = {}, answer.body or ""
   local lines = { ("HTTP/1.1 %d %s"):format(answer.status, http.reason(answer.status)),
@@ -72,7 +72,8 @@ function http.head(answer)
     add_lines(lines, name, value)
   end
   local bodiless = answer.status == 204 or answer.status == 304 or answer.status < 200
-  if not bodiless and not given["content-length"] then
+  local length = tonumber(given["content-length"])
+  if not bodiless and not length then
     if type(body) == "function" then
       error("a source as body needs a Content-Length header", 0)
     end
@@ -82,7 +83,7 @@ function http.head(answer)
     lines[#lines + 1] = "Content-Type: text/plain; charset=utf-8"
   end
   if answer.close then lines[#lines + 1] = "Connection: close" end
-  return table.concat(lines, "\r\n") .. "\r\n\r\n"
+  return table.concat(lines, "\r\n") .. "\r\n\r\n", length
 end
 
 --- An answer in one sentence, for a browser or a person with curl.

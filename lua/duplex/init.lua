@@ -14,9 +14,12 @@ local FROM_HOST = { "run", "stop", "sleep", "now", "event", "signal", "step", "f
 
 -- What a host must have for each function; see docs/design.md.
 local NEEDS = {
-  connect = { "now", "event", "resolve", "connect", "spawn", "class", "transport" },
-  serve = { "now", "event", "listen", "spawn", "brief", "class", "transport" },
-  pair = { "now", "event", "brief" },
+  connect = { "now", "event", "sleep", "spawn", "log_failure", "exiting", "resolve",
+    "connect", "clients", "can_wait", "pcall", "class", "transport" },
+  serve = { "now", "event", "sleep", "spawn", "brief", "log_failure", "listen",
+    "servers", "can_wait", "pcall", "class", "transport" },
+  pair = { "now", "event", "brief", "log_failure", "can_wait", "pcall" },
+  spawn = { "spawn", "log_failure" },
 }
 
 local function missing(host, name)
@@ -34,9 +37,19 @@ end
 
 --- The functions of Duplex on the event loop of 'host'.
 ---@param host table
----@return table duplex
+---@return duplex duplex
 local function bind(host)
   ---@class duplex
+  ---@field run fun(main?: fun(): ...): ... waits: runs main and the loop, returns main's results
+  ---@field stop fun(grace?: number) seconds, default 10; servers stop, clients close with 1001
+  ---@field sleep fun(seconds: number): true|nil, string?, string? waits; "STOPPED"
+  ---@field now fun(): number seconds of a monotonic clock
+  ---@field event fun(): duplex.Event
+  ---@field signal fun(name: string, ...: string): string waits for "SIGHUP" and the like
+  ---@field step fun(timeout?: number): boolean handles what is there; is something left to do?
+  ---@field fd fun(): integer readable when step has something to do
+  ---@field timeout fun(): number|nil seconds until step is due anyway
+  ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   local duplex = {
     version = core.version,
     broadcast = connection.broadcast,
@@ -46,7 +59,7 @@ local function bind(host)
 
   --- Connects to a WebSocket server (RFC 6455 4.1).
   ---@param url string "ws://[user:password@]host[:port]/path?query"
-  ---@param options? table see docs/options.md
+  ---@param options? duplex.ClientOptions
   ---@return duplex.Connection|nil ws, string? message, string? id, table? response
   ---  ids: URL DNS CONNECT TLS HTTP (status not 101: see response) HANDSHAKE
   ---  TIMEOUT STOPPED
@@ -56,7 +69,7 @@ local function bind(host)
   end
 
   --- Serves WebSockets, and HTTP on the same port (RFC 6455 4.2).
-  ---@param options table see docs/options.md
+  ---@param options duplex.ServerOptions
   ---@param handler fun(ws: duplex.Connection) a task for each connection; when
   ---  it returns the connection is closed with 1000, when it raises with 1011
   ---@return duplex.Server|nil server, string? message, string? id "ADDRESS"

@@ -36,7 +36,14 @@ end
 ---@return fun(level: string, message: string, fields: table?)
 function log.writer(option)
   if option == false then return function() end end
-  return option or log.stderr
+  if option == nil then return log.stderr end
+  -- What is going on must go on, whatever the program's function does.
+  return function(level, message, fields)
+    local fine, problem = pcall(option, level, message, fields)
+    if fine then return end
+    log.stderr(level, message, fields)
+    log.stderr("error", "the log function failed: " .. tostring(problem))
+  end
 end
 
 --- First line of a failure, and its traceback as a field.

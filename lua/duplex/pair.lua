@@ -40,21 +40,34 @@ local function transport(host)
   local now, extra = host.now, connection.extra
   local t = {}
 
+  -- Whether this end looks other than when it was last looked at.
+  local function ended(e, ws)
+    local state = core.state(ws)
+    local changed = e.state ~= state
+    e.state = state
+    return changed
+  end
+
   function t.flush(ws)
     local e = extra(ws)
     local peer = e.peer
     local other = extra(peer)
     local time = now()
-    local moved
+    local any = false
     repeat
       core.pump(ws, time)
       core.pump(peer, time)
-      moved = move(ws, peer, time)
+      local moved = move(ws, peer, time)
       moved = move(peer, ws, time) or moved
+      any = any or moved
     until not moved
-    -- Whoever waits looks again: cheap, and never wrong.
-    e.changed:set()
-    other.changed:set()
+    any = ended(e, ws) or any
+    any = ended(other, peer) or any
+    -- Only news wake: two that wait would wake each other for ever.
+    if any then
+      e.changed:set()
+      other.changed:set()
+    end
     run_closer(e, ws)
     run_closer(other, peer)
   end
@@ -81,6 +94,21 @@ local function transport(host)
   return t
 end
 
+local FIELDS = { "path", "headers", "data" }
+
+local function check_request(given)
+  if type(given) ~= "table" then
+    error("the request must be a table, got " .. type(given), 3)
+  end
+  for name in pairs(given) do
+    if name ~= "path" and name ~= "headers" and name ~= "data" then
+      local near = options.nearest(tostring(name), FIELDS)
+      error(("unknown field '%s' of the request"):format(tostring(name))
+        .. (near and (" (did you mean '%s'?)"):format(near) or ""), 3)
+    end
+  end
+end
+
 -- Requests are made of what the caller gives, as a real client would.
 local function head_lines(headers)
   local lines = {}
@@ -100,6 +128,7 @@ function pair.new(host)
   local class
   return function(request)
     request = request or {}
+    check_request(request)
     local t = transport(host)
     class = class or connection.class(host, t)
     local now = host.now()

@@ -29,25 +29,43 @@ local metatable = { __index = methods, __name = "duplex.server" }
 
 -- ---- HTTP ----
 
+-- Who pipelines requests and reads no answers is not answered further.
+local function put(self, ws, bytes)
+  while core.high(ws) do
+    if not self.transport.wait(ws, "drain") then return nil end
+  end
+  return core.put_raw(ws, bytes)
+end
+
+-- Sends what a source gives. Returns whether it is as long as was announced:
+-- what comes after anything else would not be understood.
+local function put_source(self, ws, source, length)
+  for piece in source do
+    length = length - #piece
+    if length < 0 then piece = piece:sub(1, length - 1) end
+    if not put(self, ws, piece) then return false end
+    if length < 0 then break end
+  end
+  if length ~= 0 then
+    self.log("error", "the body of an answer is not as long as its Content-Length")
+  end
+  return length == 0
+end
+
 -- Sends a whole answer. Returns whether the connection can be used again.
 local function respond(self, ws, answer)
-  local fine, head = pcall(http.head, answer) -- nothing in there can wait
+  local fine, head, length = pcall(http.head, answer) -- nothing in there waits
   if not fine then
     self.log("error", "on_request: " .. head)
     answer = http.answer(500)
     answer.close = true
     head = http.head(answer)
   end
-  if type(answer.body) == "string" and not answer.head_only then
-    head = head .. answer.body
-  end
-  local ok = core.put_raw(ws, head)
-  if ok and type(answer.body) == "function" and not answer.head_only then
-    for piece in answer.body do
-      while ok and core.high(ws) do ok = self.transport.wait(ws, "drain") end
-      ok = ok and core.put_raw(ws, piece)
-      if not ok then break end
-    end
+  local is_source = type(answer.body) == "function"
+  if not is_source and not answer.head_only then head = head .. (answer.body or "") end
+  local ok = put(self, ws, head)
+  if ok and is_source and not answer.head_only then
+    ok = put_source(self, ws, answer.body, length)
   end
   return ok and not answer.close
 end
@@ -280,7 +298,10 @@ function methods:stop(grace)
     for _, listener in ipairs(self.listeners) do listener:close() end
     if self.count == 0 then self.empty:set() end
     for ws, state in pairs(self.waiting) do
-      if state == "idle" then core.close(ws, 1000, "", host.now()) end
+      -- Whoever has begun a request gets an answer.
+      if state == "idle" or core.numbers(ws) == 0 then
+        core.close(ws, 1000, "", host.now())
+      end
     end
     for ws in pairs(self.connections) do core.close(ws, 1001, "", host.now()) end
   end

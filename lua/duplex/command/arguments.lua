@@ -9,6 +9,7 @@ local arguments = {}
 ---@field value? string what --help calls its value; none: a switch
 ---@field number? boolean
 ---@field required? boolean
+---@field many? boolean may be given again: the value is a list
 ---@field default? any
 ---@field text string
 
@@ -87,6 +88,11 @@ function arguments.parse(spec, words)
       if not attached then return nil, row.name .. " needs a value" end
       local value, problem = convert(row, attached)
       if problem then return nil, problem end
+      if row.many then
+        local list = values[key(row)] or {}
+        list[#list + 1] = value
+        value = list
+      end
       values[key(row)] = value
     end
     i = i + 1

@@ -3,14 +3,18 @@
 
 local connect = {}
 
+local PATIENCE = 2 -- seconds that answers may take after the last line
+local MOMENT = 0.1 -- seconds of silence that end the waiting
+
 ---@type duplex.CommandSpec
 connect.spec = {
   name = "connect",
-  text = "Talks to a WebSocket server: each line of input is sent as a text message,\n"
-    .. "and what comes back is shown. Ends with the input, or with the connection.",
+  text = "Talks to a WebSocket server.\n\n"
+    .. "Each line of input is sent as a text message, and what comes back is shown.\n"
+    .. "Ends with the input, or with the connection.",
   rows = {
     { name = "URL", required = true, text = "ws://host:port/path" },
-    { name = "--header", value = "LINE", text = 'A header of the handshake: "Name: value".' },
+    { name = "--header", value = "LINE", many = true, text = 'A header of the handshake: "Name: value"; may be repeated.' },
     { name = "--subprotocol", value = "NAME", text = "Subprotocol to offer." },
     { name = "--origin", value = "ORIGIN", text = "Origin header to send." },
     { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages end the connection." },
@@ -52,13 +56,25 @@ local function send_lines(ws, input)
     local bytes = input:read()
     if not bytes then break end
     rest = rest .. bytes
-    for line in rest:gmatch("([^\n]*)\n") do
+    local stop = rest:match("^.*\n()") or 1
+    for line in rest:sub(1, stop - 1):gmatch("([^\n]*)\n") do
       local fine, problem = pcall(ws.send, ws, (line:gsub("\r$", "")))
       if not fine then io.stderr:write("duplex: ", problem, "\n") end
     end
-    rest = rest:match("[^\n]*$")
+    rest = rest:sub(stop)
   end
   if rest ~= "" then pcall(ws.send, ws, rest) end
+end
+
+-- The last lines may be answered still: until the server has seen them, and
+-- says nothing for a moment.
+local function await_answers(duplex, ws)
+  local deadline = duplex.now() + PATIENCE
+  ws:ping(PATIENCE)
+  repeat
+    local before = ws:stats().messages_in
+    duplex.sleep(MOMENT)
+  until ws:stats().messages_in == before or duplex.now() > deadline
 end
 
 local function talk(duplex, ws)
@@ -67,8 +83,7 @@ local function talk(duplex, ws)
   duplex.spawn(function()
     send_lines(ws, input)
     if ended then return end
-    -- Give the answers to the last lines a moment.
-    ws:ping(2)
+    await_answers(duplex, ws)
     ws:close()
   end)
   for message, kind in ws:messages() do
@@ -81,13 +96,14 @@ end
 function connect.run(values)
   local duplex = require "duplex"
   local headers = {}
-  if values.header then
-    local name, value = values.header:match("^([^:]+):%s*(.*)$")
+  for _, line in ipairs(values.header or {}) do
+    local name, value = line:match("^([^:]+):%s*(.*)$")
     if not name then
       io.stderr:write("duplex: --header needs \"Name: value\"\n")
       return 2
     end
-    headers[name] = value
+    headers[name] = headers[name] or {}
+    table.insert(headers[name], value)
   end
   if values.origin then headers.Origin = values.origin end
   local status = 1
@@ -96,7 +112,7 @@ function connect.run(values)
       headers = headers, max_message = values.max_message,
       subprotocols = values.subprotocol and { values.subprotocol },
     })
-    if not fine then ws, message = nil, ws end
+    if not fine then ws, message, status = nil, ws, 2 end
     if not ws then
       io.stderr:write("duplex: ", visible(message), "\n")
       if response and response.body ~= "" then

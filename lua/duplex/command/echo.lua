@@ -32,7 +32,7 @@ function echo.run(values)
     if not fine then server, message = nil, server end
     if not server then
       io.stderr:write("duplex: ", message, "\n")
-      status = 1
+      status = fine and 1 or 2
       return
     end
     io.stdout:write("listening on ", server.url, "\n")

@@ -104,11 +104,14 @@ end
 
 -- ---- running ----
 
+local SETTLE = 0.1 -- seconds for main to end after everything else has
+
 local running, stopping = false, false
+local main_ended -- an event, while run() runs a main
 
 -- The loop may be run again.
 local function over()
-  running, stopping = false, false
+  running, stopping, main_ended = false, false, nil
   loop.stopping(false)
 end
 
@@ -158,6 +161,8 @@ local function stop_all(grace)
   close_clients(grace)
   done()
   event:wait(grace)
+  -- Whoever just learned of it may still say goodbye.
+  if main_ended then main_ended:wait(SETTLE) end
   loop.quit()
 end
 
@@ -195,11 +200,15 @@ local unpack = table.unpack or unpack
 ---@return any ... what main returned
 function native.run(main)
   local results, problem = { n = 0 }, nil
+  if running then error("the loop is running already", 2) end
   if main ~= nil then
     if type(main) ~= "function" then
       error("main must be a function, got " .. type(main), 2)
     end
+    local ended = loop.event()
+    main_ended = ended
     loop.spawn(function() results = pack(main()) end, function(failed)
+      ended:set()
       if not failed then return end
       problem = failed
       native.stop(0)
