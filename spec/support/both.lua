@@ -1,0 +1,57 @@
+-- SPDX-License-Identifier: MIT
+-- The same case for two ways to join two connections: over a socket and in
+-- memory. local case = both.cases(it); case("does x", function(a, b) ... end)
+
+local duplex = require "duplex"
+local run = require "spec.support.run"
+
+local both = {}
+
+--- Two connections over a socket: calls body(client, server), then lets the
+--- handler go.
+function both.socket(body, client_options, server_options)
+  local came, done, accepted = duplex.event(), duplex.event(), nil
+  local options = { log = false }
+  for name, value in pairs(server_options or {}) do options[name] = value end
+  local server = assert(duplex.serve(options, function(ws)
+    accepted = ws
+    came:set()
+    done:wait()
+  end))
+  local client = assert(duplex.connect(server.url, client_options))
+  came:wait()
+  body(client, accepted, server)
+  done:set()
+end
+
+--- A function that adds cases with busted's 'it'.
+function both.cases(it)
+  return function(name, body)
+    it(name .. " (socket)", run(function() both.socket(body) end))
+    it(name .. " (pair)", run(function() body(duplex.pair()) end))
+    it(name .. " (pair, turned round)", run(function()
+      local client, server = duplex.pair()
+      body(server, client)
+    end))
+  end
+end
+
+--- Runs fn as a task; returns a function that waits for its results, and one
+--- that says whether it is over.
+function both.task(fn, ...)
+  local over, results = duplex.event(), nil
+  duplex.spawn(function(...)
+    results = { n = select("#", ...), pcall(fn, ...) }
+    over:set()
+  end, ...)
+  return function()
+    assert(over:wait(5), "a task hangs")
+    assert(results[1], results[2])
+    return table.unpack(results, 2, 6)
+  end, function() return results ~= nil end
+end
+
+--- Lets all other tasks go on until nothing changes any more.
+function both.settle() duplex.sleep(0.02) end
+
+return both
