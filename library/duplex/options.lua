@@ -1,0 +1,59 @@
+---@meta _
+-- SPDX-License-Identifier: MIT
+-- Options for editors, as the rows of lua/duplex/options.lua have them. A spec
+-- compares the two.
+
+---Options of duplex.serve.
+---@class duplex.ServerOptions
+---@field host? string (default "127.0.0.1") Address or name to listen on; "*" = every address of this machine.
+---@field port? integer (default 0) TCP port; 0 = any free one, see server.port.
+---@field unix? string Path of a Unix socket to listen on, instead of host and port.
+---@field fd? integer A listening socket that is open already, instead of host and port.
+---@field reuseport? boolean (default false) Share the port with other processes that set this too (SO_REUSEPORT).
+---@field backlog? integer (connections, default 1024) Connections that the kernel holds until they are accepted; it may cap this itself.
+---@field tls? table|false (default false) Certificate and key for wss. Not in this version.
+---@field origins? string[]|(fun(origin: string): boolean?) Web pages that may connect, such as "https://*.example.com", or a function; default: those of the same host.
+---@field subprotocols? string[]|(fun(offered: string[]): string?) Subprotocols spoken here, best first, or a function that chooses one.
+---@field max_connections? integer (connections) More are answered with 503; default: RLIMIT_NOFILE less 64.
+---@field on_request? (fun(request: duplex.Request): integer?, (string|fun(): string?)?, table?) Called before the upgrade: returns nothing to go on, or status, body, headers; an error is answered with 500.
+---@field compression? boolean|table (default false) Compression of messages (RFC 7692). Not in this version.
+---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
+---@field open_timeout? number|false (seconds, default 10) From connecting or accepting to the end of the handshake; 0 or false = no limit.
+---@field ping_interval? number|false (seconds, default 20) Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60.
+---@field ping_timeout? number|false (seconds, default 20) Silence after that ping before the connection is LOST; counts while this side reads; 0 or false = no limit.
+---@field close_timeout? number (seconds, default 10) To wait for the peer's close frame after ours; 0 = cut without waiting.
+---@field send_timeout? number|false (seconds, default 30) A peer that takes no byte for this long while some wait is LOST; 0 or false = no limit.
+---@field max_message? integer (bytes, default 1048576) A larger message, after inflation, closes the connection with 1009.
+---@field max_fragments? integer (frames, default 131072) Frames of one message; more close the connection. A fragment costs no memory of its own.
+---@field max_header_bytes? integer (bytes, default 16384) Size of the peer's handshake; a larger one is refused.
+---@field max_headers? integer (lines, default 100) Header lines of the peer's handshake; more are refused.
+---@field max_queue? integer (messages, default 16) Messages decoded before the program asks for them; reading then stops until it does.
+---@field max_queue_bytes? integer (bytes, default 1048576) The same in bytes; one message always fits.
+---@field high_mark? integer (bytes, default 65536) send waits while more than this waits to leave.
+---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013.
+---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.
+
+---Options of duplex.connect.
+---@class duplex.ClientOptions
+---@field unix? string Path of a Unix socket to connect to; the URL then only gives the Host header and the path.
+---@field headers? table<string, string|string[]> Headers of the handshake request: { Name = value } or { Name = { value, value } }.
+---@field subprotocols? string[] Subprotocols to offer, best first.
+---@field tls? table|false (default false) Trusted and own certificates for wss. Not in this version.
+---@field proxy? string|false (default false) URL of an HTTP proxy; false = none. Not in this version.
+---@field redirects? integer (redirects, default 5) Redirects to follow; never from wss to ws, and credentials stay with their origin; 0 = none.
+---@field compression? boolean|table (default false) Compression of messages (RFC 7692). Not in this version.
+---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
+---@field open_timeout? number|false (seconds, default 10) From connecting or accepting to the end of the handshake; 0 or false = no limit.
+---@field ping_interval? number|false (seconds, default 20) Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60.
+---@field ping_timeout? number|false (seconds, default 20) Silence after that ping before the connection is LOST; counts while this side reads; 0 or false = no limit.
+---@field close_timeout? number (seconds, default 10) To wait for the peer's close frame after ours; 0 = cut without waiting.
+---@field send_timeout? number|false (seconds, default 30) A peer that takes no byte for this long while some wait is LOST; 0 or false = no limit.
+---@field max_message? integer (bytes, default 1048576) A larger message, after inflation, closes the connection with 1009.
+---@field max_fragments? integer (frames, default 131072) Frames of one message; more close the connection. A fragment costs no memory of its own.
+---@field max_header_bytes? integer (bytes, default 16384) Size of the peer's handshake; a larger one is refused.
+---@field max_headers? integer (lines, default 100) Header lines of the peer's handshake; more are refused.
+---@field max_queue? integer (messages, default 16) Messages decoded before the program asks for them; reading then stops until it does.
+---@field max_queue_bytes? integer (bytes, default 1048576) The same in bytes; one message always fits.
+---@field high_mark? integer (bytes, default 65536) send waits while more than this waits to leave.
+---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013.
+---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.
