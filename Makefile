@@ -37,7 +37,8 @@ WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
 CFLAGS ?= -O2 -g
 ifdef SAN
 SAN_CFLAGS = -O1 -fno-omit-frame-pointer \
-  -fsanitize=address,undefined -fno-sanitize-recover=undefined
+  -fsanitize=address,undefined -fsanitize-undefined-trap-on-error
+LDFLAGS += -Wl,-z,nodelete # or leaks that are found at exit have no names
 endif
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) \
   $(CFLAGS) $(SAN_CFLAGS) $(LUA_CFLAGS) $(UV_CFLAGS)
@@ -102,7 +103,7 @@ demo:
 test:
 	@tools/need test
 	$(AGAIN) tests
-	@tools/test
+	@tools/$(if $(SAN),sanitized,test)
 
 lint:
 	@tools/need lint
@@ -124,8 +125,7 @@ install: all
 	install -D -m 755 bin/duplex "$(DESTDIR)$(BINDIR)/duplex"
 
 env:
-	@tools/run sh -c 'printf "export LUA_PATH=\"%s\" LUA_CPATH=\"%s\"\n" \
-	  "$$LUA_PATH" "$$LUA_CPATH"'
+	@tools/run
 
 clean:
 	rm -rf build

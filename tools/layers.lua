@@ -1,0 +1,112 @@
+-- SPDX-License-Identifier: MIT
+-- tools/layers.lua: who may use whom (docs/design.md, "Layers"). Reads every
+-- #include and every require, and prints those that point the wrong way.
+
+local function set(words)
+  local result = {}
+  for word in words:gmatch("%S+") do result[word] = true end
+  return result
+end
+
+-- What the protocol core may see of libc: no stdio, no time, no sockets.
+local CORE = [[ctype.h errno.h fcntl.h inttypes.h limits.h math.h stdarg.h
+  stdatomic.h stdbool.h stddef.h stdint.h stdlib.h string.h unistd.h sys/mman.h
+  sys/random.h immintrin.h arm_neon.h ]]
+local SYSTEM = CORE .. [[assert.h netdb.h poll.h signal.h stdio.h time.h
+  arpa/inet.h netinet/in.h netinet/tcp.h sys/resource.h sys/socket.h sys/stat.h
+  sys/types.h sys/uio.h sys/un.h ]]
+
+local C = { -- folders below csrc, and headers in angle brackets
+  core = { layers = set "core", headers = set(CORE) },
+  net = { layers = set "core net", headers = set(SYSTEM .. "uv.h") },
+  lua = { layers = set "core net lua",
+    headers = set(SYSTEM .. "lua.h lauxlib.h lualib.h") },
+}
+
+-- Files of lua/duplex by layer; what is not named is the host-free middle.
+local LAYER = { init = "top" }
+for name in pairs(set "reconnect heartbeat json rpc hub browser") do
+  LAYER[name] = "helper"
+end
+for name in pairs(set "ngx cqueues copas luv") do LAYER[name] = "top" end
+for name in pairs(set "core socket tls loop") do LAYER[name] = name end
+
+local LUA = {
+  -- Only the table that it is given, with the public API.
+  helper = {},
+  middle = set "middle core",
+  -- Binds the middle to a host.
+  top = set "middle core host top",
+  -- The one place that may use modules of others: those of its event loop.
+  host = set "middle core socket tls loop other",
+  command = set "top command core loop",
+}
+
+local problems = 0
+local function problem(file, line, text, ...)
+  problems = problems + 1
+  print(("%s:%d: " .. text):format(file, line, ...))
+end
+
+local function each_line(file, check)
+  local number = 0
+  for line in io.lines(file) do
+    number = number + 1
+    check(line, number)
+  end
+end
+
+local function check_c(file, folder)
+  local rule = C[folder]
+  if not rule then return problem(file, 1, "csrc/%s has no rule", folder) end
+  each_line(file, function(line, number)
+    local header = line:match("^%s*#%s*include%s*<(.-)>")
+    if header and not rule.headers[header] then
+      problem(file, number, "csrc/%s must not use <%s>", folder, header)
+    end
+    local name = line:match('^%s*#%s*include%s*"(.-)"')
+    local used = name and (name:match("^%.%./(%w+)/[%w_]+%.%w+$")
+      or not name:find("/") and folder)
+    if name and not rule.layers[used or ""] then
+      problem(file, number, "csrc/%s must not use %s", folder, name)
+    end
+  end)
+end
+
+--- The layer of a module: "lua.duplex.x" as a name or a path without suffix.
+local function layer_of(name)
+  if name == "duplex" then return "top" end
+  local first, rest = name:match("^duplex[./]([%w_]+)(.*)$")
+  if not first then return "other" end
+  if rest ~= "" then return first end -- host/native, command/echo
+  return LAYER[first] or first == "command" and first or "middle"
+end
+
+local function check_lua(file)
+  local layer = layer_of(file:match("^lua/(.*)%.lua$"))
+  local rule = LUA[layer]
+  if not rule then return problem(file, 1, "no rule for layer %s", layer) end
+  each_line(file, function(line, number)
+    if line:match("^%s*%-%-") then return end
+    for name in line:gmatch("require%s*%(?%s*[\"']([%w_.]+)[\"']") do
+      if not rule[layer_of(name)] then
+        problem(file, number, "a %s file must not require %s", layer, name)
+      end
+    end
+    if line:find("require%s*%(?%s*[^%s\"'(]") and layer ~= "command"
+      and layer ~= "top" then
+      problem(file, number, "a computed require: nobody can check its layer")
+    end
+  end)
+end
+
+local list = io.popen("find csrc lua -name '*.[ch]' -o -name '*.def' -o -name '*.lua'")
+local files = {}
+for file in list:lines() do files[#files + 1] = file end
+list:close()
+table.sort(files)
+for _, file in ipairs(files) do
+  local folder = file:match("^csrc/(%w+)/")
+  if folder then check_c(file, folder) else check_lua(file) end
+end
+os.exit(problems == 0)
