@@ -78,7 +78,14 @@ static int http_examine(lua_State *L) {
     lua_pushstring(L, dx_http_error_text(e));
     return 3;
   }
-  if (!dx_upgrade_wanted(&h)) {
+  int wanted = dx_upgrade_wanted(&h);
+  if (!wanted && h.minor > 0 && dx_http_count(&h, "Host") != 1) {
+    lua_pushliteral(L, "bad"); /* RFC 9112 3.2 */
+    lua_pushinteger(L, 400);
+    lua_pushliteral(L, "Host is missing or repeated");
+    return 3;
+  }
+  if (!wanted) {
     lua_pushliteral(L, "http");
     lua_pushboolean(L, body.keep_alive);
     lua_pushboolean(L, body.length > 0 || body.has_transfer);

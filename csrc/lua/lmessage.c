@@ -51,14 +51,21 @@ static int message_put(lua_State *L) {
   return outcome(L, c, e);
 }
 
+/* Must a message of 'n' bytes be refused?  One always fits into an empty
+ * outbox: a large message says nothing about the peer. */
+static int is_full(const dx_conn *c, size_t n) {
+  size_t queued = dx_conn_outbox(c);
+  return c->state == DX_OPEN && queued > 0 &&
+         queued + n > c->limits->max_outbox;
+}
+
 /* try_put(ws, data [, kind]): as put, but FULL rather than over max_outbox */
 static int message_try_put(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   uint8_t opcode = lconn_kind(L, 3);
   size_t n;
   lconn_message(L, 2, opcode, &n);
-  if (c->conn.state == DX_OPEN &&
-      dx_conn_outbox(&c->conn) + n > c->conn.limits->max_outbox)
+  if (is_full(&c->conn, n))
     return lconn_failure(L, c, DX_ERR_FULL);
   return message_put(L);
 }
@@ -101,9 +108,8 @@ static int message_broadcast_put(lua_State *L) {
     return message_try_put((lua_remove(L, 2), L));
   size_t n;
   const char *frame = luaL_checklstring(L, 2, &n);
-  dx_error e = DX_ERR_FULL;
-  if (dx_conn_outbox(&c->conn) + n <= c->conn.limits->max_outbox)
-    e = dx_conn_put_encoded(&c->conn, frame, n);
+  dx_error e = is_full(&c->conn, n) ? DX_ERR_FULL
+                                    : dx_conn_put_encoded(&c->conn, frame, n);
   lconn_touch(c);
   return outcome(L, c, e);
 }

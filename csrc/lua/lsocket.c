@@ -216,12 +216,16 @@ static int accept_k(lua_State *L, int status, lua_KContext ctx) {
   return listener_accept(L);
 }
 
+/* nil, message, "ADDRESS", whether this machine just has no such address */
 static int address_failure(lua_State *L, int error) {
-  return dx_push_failure(L, "ADDRESS", strerror(error));
+  dx_push_failure(L, "ADDRESS", strerror(error));
+  lua_pushboolean(L, error == EADDRNOTAVAIL || error == EAFNOSUPPORT);
+  return 4;
 }
 
 /* listen(host, port, backlog, reuseport) | listen(path, nil, backlog) |
- * listen(fd) -> listener | nil, message, "ADDRESS".  'host' is numeric. */
+ * listen(fd) -> listener | nil, message, "ADDRESS" [, whether this machine
+ * only lacks the address].  'host' is numeric. */
 static int socket_listen(lua_State *L) {
   lloop *loop = lloop_get(L);
   lua_settop(L, 4);

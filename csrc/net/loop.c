@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define FLUSH_AT_MOST 64 /* links looked after before other events */
-#define LINGER 10.0      /* seconds, where close_timeout is switched off */
+#define LINGER 10.0 /* seconds for a peer to take the rest, or some of it */
 
 double dx_loop_clock(void) { return (double)uv_hrtime() * 1e-9; }
 
@@ -164,9 +164,7 @@ static int cut_at_once(dx_error e) {
 /* The connection is over: keep what has to be sent, let go of the rest. */
 static void detach(dx_link *l) {
   dx_conn *c = l->conn;
-  double patience = c->limits->close_timeout;
-  dx_timers_set(&loop_of(l)->timers, &l->timer,
-                loop_of(l)->now + (patience > 0 ? patience : LINGER));
+  dx_timers_set(&loop_of(l)->timers, &l->timer, loop_of(l)->now + LINGER);
   int cut = cut_at_once((dx_error)c->error);
   dx_buffer rest = NULL;
   if (!cut && c->out) {
@@ -194,8 +192,11 @@ static void tend_lingering(dx_link *l) {
     l->blocked = r < (ssize_t)n;
     if (r == (ssize_t)n)
       forget_rest(l);
-    else if (r > 0)
+    else if (r > 0) {
+      /* Who reads, however slowly, gets the rest. */
       dx_buffer_consume(&l->rest, NULL, (size_t)r);
+      dx_timers_set(&loop_of(l)->timers, &l->timer, loop_of(l)->now + LINGER);
+    }
   }
   if (l->rest == NULL && !l->shut) {
     l->shut = 1;

@@ -30,7 +30,7 @@
 ---@field max_queue? integer (messages, default 16) Messages decoded before the program asks for them; reading then stops until it does.
 ---@field max_queue_bytes? integer (bytes, default 1048576) The same in bytes; one message always fits.
 ---@field high_mark? integer (bytes, default 65536) send waits while more than this waits to leave.
----@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013.
+---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits.
 ---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.
 
 ---Options of duplex.connect.
@@ -55,5 +55,5 @@
 ---@field max_queue? integer (messages, default 16) Messages decoded before the program asks for them; reading then stops until it does.
 ---@field max_queue_bytes? integer (bytes, default 1048576) The same in bytes; one message always fits.
 ---@field high_mark? integer (bytes, default 65536) send waits while more than this waits to leave.
----@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013.
+---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits.
 ---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.

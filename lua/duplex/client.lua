@@ -278,7 +278,10 @@ function client.connect(host, address, given)
     ws, message, id = dial(attempt)
     if not ws then return nil, message, id end
     ws, instead, message, id, response = handshake(attempt, ws)
-    if ws then
+    if ws and host.exiting() then
+      core.close(ws, 1001, "", host.now())
+      return nil, "STOPPED: the loop is stopping", "STOPPED"
+    elseif ws then
       host.clients[core.id(ws)] = ws
       return ws
     end

@@ -116,7 +116,9 @@ function connection.class(host, transport)
     if type(timeout) ~= "number" then
       error("timeout must be a number of seconds, got " .. type(timeout), 3)
     end
-    if not (timeout >= 0) then error("timeout: seconds must not be negative", 3) end
+    if timeout < 0 or timeout ~= timeout then
+      error("timeout: seconds must not be negative", 3)
+    end
     return now() + timeout
   end
 
@@ -294,7 +296,7 @@ function connection.class(host, transport)
   ---@param data string
   ---@param kind? "text"|"binary" default "text"
   ---@return true|nil ok, string? message, string? id "FULL" when more than
-  ---  max_outbox bytes would wait
+  ---  max_outbox bytes would wait; an empty outbox takes any message
   function methods.try_send(ws, data, kind)
     local ok, message, id = core.try_put(ws, data, kind)
     flush(ws)

@@ -55,7 +55,7 @@ options.rows = {
   { "max_queue",        "both",   "integer",           16,          1,   65536,   "messages",        "Messages decoded before the program asks for them; reading then stops until it does." },
   { "max_queue_bytes",  "both",   "integer",           1048576,     1,   TIB,     "bytes",           "The same in bytes; one message always fits." },
   { "high_mark",        "both",   "integer",           65536,       1,   TIB,     "bytes",           "send waits while more than this waits to leave." },
-  { "max_outbox",       "both",   "integer",           1048576,     1,   TIB,     "bytes",           "When more would wait to leave, try_send returns FULL and broadcast closes with 1013." },
+  { "max_outbox",       "both",   "integer",           1048576,     1,   TIB,     "bytes",           "When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits." },
   { "max_control_rate", "both",   "integer",           10000,       1,   1000000, "frames a second", "Pings, pongs and closes from the peer; more close the connection." },
 }
 

@@ -123,7 +123,7 @@ static const struct request_row {
     {UC VERSION K "dGhlIHNhbXBsZSBub25jZQ=\r\n", DX_UPGRADE_KEY, 400},
     {UC VERSION K "dGhlIHNhbXBsZSBub25j!Q==\r\n", DX_UPGRADE_KEY, 400},
     {UC VERSION K "dGhlIHNhbXBs ZSBub25jZQ==\r\n", DX_UPGRADE_KEY, 400},
-    {UC VERSION K "dGhlIHNhbXBsZSBub25jZR==\r\n", DX_UPGRADE_KEY, 400},
+    {UC VERSION K "dGhlIHNhbXBsZSBub25jZ!==\r\n", DX_UPGRADE_KEY, 400},
     {UC VERSION K "========================\r\n", DX_UPGRADE_KEY, 400},
 /* Item 6 */
 #define V "Sec-WebSocket-Version: "
@@ -156,6 +156,18 @@ static const struct request_row {
     {VALID "Transfer-Encoding: identity\r\n", DX_UPGRADE_BODY, 400},
     {VALID "Transfer-Encoding:\r\n", DX_UPGRADE_BODY, 400},
 };
+
+/* Some clients draw all 22 letters of a key at random. */
+static void test_sloppy_key(void) {
+  char text[1000];
+  dx_upgrade u;
+  snprintf(text, sizeof text, "%s\r\n",
+           GET HOST UPGRADE CONNECTION VERSION
+           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n");
+  parse(1, text);
+  CHECK_EQ_INT(dx_upgrade_check(&head, &u), DX_UPGRADE_OK);
+  CHECK_SLICE(u.key, "dGhlIHNhbXBsZSBub25jZR==");
+}
 
 static void test_requests(void) {
   char text[1000];
@@ -452,6 +464,7 @@ static void test_errors_have_texts(void) {
 
 int main(void) {
   test_requests();
+  test_sloppy_key();
   test_what_is_found();
   test_protocols();
   test_many_protocols();

@@ -137,6 +137,7 @@ os.execvp("lua5.4", ["lua5.4", "-e", script])']]):format(package.path, package.c
     local ws = assert(duplex.connect(child:read("l")))
     assert.equal("inherited", (ws:receive(2)))
     ws:wait_closed(2)
+    both.settle() -- the answer to the close frame leaves
     assert.is_true(child:close())
   end))
 

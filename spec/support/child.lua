@@ -22,7 +22,7 @@ function child.start(...)
   for i, word in ipairs { ... } do words[i] = quote(word) end
   -- The shell becomes setpriv, then timeout, which passes on what it is sent.
   local line = ("echo $$; exec env LUA_PATH=%s LUA_CPATH=%s "
-    .. "setpriv --pdeathsig TERM timeout -k 2 %d %s 2>&1"):format(
+    .. "setpriv --pdeathsig TERM timeout --foreground -k 2 %d %s 2>&1"):format(
     quote(package.path), quote(package.cpath), DEADLINE, table.concat(words, " "))
   local pipe = assert(io.popen(line))
   return setmetatable({ pipe = pipe, pid = pipe:read("*l"), lines = {} }, metatable)

@@ -86,19 +86,20 @@ function native.listen(options)
   if not list then return failure(message, options.host) end
   local listeners, port = {}, options.port
   for _, address in ipairs(list) do
-    local listener
-    listener, message = loop.listen(address, port, options.backlog, options.reuseport)
+    local listener, absent, _
+    listener, message, _, absent = loop.listen(address, port, options.backlog,
+      options.reuseport)
     if listener then
       listeners[#listeners + 1] = listener
       -- All addresses get the port that the first one was given.
       local _, bound = listener:address()
       port = bound
-    elseif not (options.host == "*" and address == "::" and #listeners > 0) then
-      -- A machine without IPv6 serves "*" on IPv4.
+    elseif not absent or #list == 1 then
       close_all(listeners)
       return failure(message, ("%s port %d"):format(address, port))
-    end
+    end -- a machine without IPv6 serves "*" and "localhost" on IPv4
   end
+  if #listeners == 0 then return failure(message, options.host) end
   return listeners
 end
 
