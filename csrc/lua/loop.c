@@ -5,7 +5,11 @@
 #include "llink.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -417,6 +421,19 @@ static int loop_raise(lua_State *L) {
   return 0;
 }
 
+/* keep_freed(bytes): let the allocator keep so much freed memory rather than
+ * give it back at once, and serve large blocks from it.  It concerns the whole
+ * process, so it is for programs to call.  No effect but with glibc. */
+static int loop_keep_freed(lua_State *L) {
+  lua_Integer bytes = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, bytes >= 0 && bytes <= INT_MAX, 1, "out of range");
+#ifdef __GLIBC__
+  mallopt(M_TRIM_THRESHOLD, (int)bytes);
+  mallopt(M_MMAP_THRESHOLD, (int)bytes);
+#endif
+  return 0;
+}
+
 static void timer_expired(dx_loop *net, dx_timer *timer) {
   ltask *t = (ltask *)((char *)timer - offsetof(ltask, timer));
   ltask_wake((lloop *)net, t, LTIMEOUT);
@@ -480,16 +497,25 @@ static const luaL_Reg event_methods[] = {{"wait", event_wait},
                                          {"clear", event_clear},
                                          {NULL, NULL}};
 
-static const luaL_Reg functions[] = {
-    {"now", loop_now},           {"sleep", loop_sleep},
-    {"spawn", loop_spawn},       {"brief", loop_brief},
-    {"event", loop_event},       {"signal", loop_signal},
-    {"resolve", loop_resolve},   {"run", loop_run},
-    {"quit", loop_quit},         {"can_wait", loop_can_wait},
-    {"step", loop_step},         {"fd", loop_fd},
-    {"timeout", loop_timeout},   {"alive", loop_alive},
-    {"stopping", loop_stopping}, {"interrupts", loop_interrupts},
-    {"raise", loop_raise},       {NULL, NULL}};
+static const luaL_Reg functions[] = {{"now", loop_now},
+                                     {"sleep", loop_sleep},
+                                     {"spawn", loop_spawn},
+                                     {"brief", loop_brief},
+                                     {"event", loop_event},
+                                     {"signal", loop_signal},
+                                     {"resolve", loop_resolve},
+                                     {"run", loop_run},
+                                     {"quit", loop_quit},
+                                     {"can_wait", loop_can_wait},
+                                     {"step", loop_step},
+                                     {"fd", loop_fd},
+                                     {"timeout", loop_timeout},
+                                     {"alive", loop_alive},
+                                     {"stopping", loop_stopping},
+                                     {"interrupts", loop_interrupts},
+                                     {"raise", loop_raise},
+                                     {"keep_freed", loop_keep_freed},
+                                     {NULL, NULL}};
 
 DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
   luaL_checkversion(L);

@@ -328,7 +328,11 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
   dx_loop *loop = loop_of(l);
   if (l->closed)
     return;
-  loop->now = dx_loop_clock();
+  /* Milliseconds will do, and libuv has just read the clock; but a pong may
+   * come with these bytes, and round trips are shorter. */
+  loop->now = l->conn && l->conn->beat.pinged
+                  ? dx_loop_clock()
+                  : (double)uv_now(&loop->uv) * 1e-3;
   if (status < 0) {
     /* The descriptor has an error, and libuv stopped watching it; receiving
      * tells which, after what the peer sent before. */

@@ -114,6 +114,11 @@ function loop.interrupts(fn) end
 ---@param number integer
 function loop.raise(number) end
 
+---Lets the allocator keep so much freed memory rather than give it back at
+---once, and serve large blocks from it. It concerns the whole process.
+---@param bytes integer
+function loop.keep_freed(bytes) end
+
 -- ---- connections ----
 
 ---@param ws duplex.Connection

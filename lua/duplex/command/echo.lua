@@ -21,9 +21,13 @@ local function handler(ws)
   end
 end
 
+local KEPT = 8 * 1024 * 1024 -- bytes of freed memory, for the next messages
+
 function echo.run(values)
   local duplex = require "duplex"
-  require("duplex.loop").descriptors(true) -- as many as the system allows
+  local loop = require "duplex.loop"
+  loop.descriptors(true) -- as many as the system allows
+  loop.keep_freed(KEPT) -- large messages come and go all the time
   local status = 0
   duplex.run(function()
     local options = { host = values.host, port = values.port, max_message = values.max_message }
