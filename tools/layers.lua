@@ -12,7 +12,7 @@ end
 local CORE = [[ctype.h errno.h fcntl.h inttypes.h limits.h math.h stdarg.h
   stdatomic.h stdbool.h stddef.h stdint.h stdlib.h string.h unistd.h sys/mman.h
   sys/random.h immintrin.h arm_neon.h ]]
-local SYSTEM = CORE .. [[assert.h netdb.h poll.h signal.h stdio.h time.h
+local SYSTEM = CORE .. [[assert.h malloc.h netdb.h poll.h signal.h stdio.h time.h
   arpa/inet.h netinet/in.h netinet/tcp.h sys/resource.h sys/socket.h sys/stat.h
   sys/types.h sys/uio.h sys/un.h ]]
 

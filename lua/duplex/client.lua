@@ -4,6 +4,7 @@
 local body = require "duplex.body"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local dial = require "duplex.dial"
 local http = require "duplex.http"
 local options = require "duplex.options"
 local request = require "duplex.request"
@@ -11,7 +12,6 @@ local url = require "duplex.url"
 
 local client = {}
 
-local STAGGER = 0.25 -- seconds before the next address is tried, RFC 8305 5
 local MAX_BODY = 1048576 -- bytes kept of a refusal
 
 -- Headers that are the handshake's own.
@@ -21,103 +21,6 @@ local RESERVED = {
   ["sec-websocket-version"] = true, ["sec-websocket-extensions"] = true,
   ["sec-websocket-protocol"] = true,
 }
-
-local function timed_out(attempt, what)
-  return nil, ("TIMEOUT: %s within open_timeout (%g s)"):format(what,
-    attempt.options.open_timeout), "TIMEOUT"
-end
-
-local function left(attempt)
-  return attempt.deadline and math.max(0, attempt.deadline - attempt.host.now())
-end
-
--- ---- reaching an address ----
-
--- IPv6 and IPv4 take turns, beginning with the family the system prefers, so
--- that one broken family costs a quarter of a second (RFC 8305 4).
-local function interleave(addresses)
-  local families = { {}, {} }
-  local first_is_v6 = addresses[1] and addresses[1]:find(":", 1, true) ~= nil
-  for _, address in ipairs(addresses) do
-    local is_v6 = address:find(":", 1, true) ~= nil
-    table.insert(families[is_v6 == first_is_v6 and 1 or 2], address)
-  end
-  local list = {}
-  for i = 1, math.max(#families[1], #families[2]) do
-    list[#list + 1] = families[1][i]
-    list[#list + 1] = families[2][i]
-  end
-  return list
-end
-
-local function new_connection(attempt)
-  return core.connection("client", attempt.settings, attempt.host.class, attempt.host.now())
-end
-
--- One of several attempts; the first to connect wins.
-local function try(race, address)
-  local attempt = race.attempt
-  local ws = new_connection(attempt)
-  local ok, message = attempt.host.connect(ws, address, attempt.port, left(attempt))
-  race.running = race.running - 1
-  if not ok then
-    table.insert(race.failures, ("%s (%s port %d)"):format(
-      message:gsub("^%u+: ", ""), address, attempt.port))
-  elseif race.winner or race.over then
-    core.close(ws, 1000, "", attempt.host.now())
-  else
-    race.winner = ws
-  end
-  race.event:set()
-end
-
-local function dial_all(attempt, addresses)
-  local host = attempt.host
-  local race = { attempt = attempt, running = 0, failures = {}, event = host.event() }
-  local tried = 0
-  while not race.winner do
-    local timeout = left(attempt)
-    if timeout == 0 then break end
-    if tried < #addresses then
-      tried, race.running = tried + 1, race.running + 1
-      host.spawn(try, host.log_failure, race, addresses[tried])
-      timeout = math.min(timeout or STAGGER, STAGGER)
-    elseif race.running == 0 then
-      break
-    end
-    -- A failure starts the next attempt at once.
-    race.event:clear()
-    race.event:wait(timeout)
-  end
-  race.over = true
-  if race.winner then return race.winner end
-  if race.running > 0 then return timed_out(attempt, "no address answered") end
-  return nil, "CONNECT: " .. table.concat(race.failures, "; "), "CONNECT"
-end
-
--- A connection to where the URL, or options.unix, points.
-local function dial(attempt)
-  local host, parts, given = attempt.host, attempt.parts, attempt.options
-  local address, port = given.unix, nil
-  if not address then
-    local addresses, message, id = host.resolve(parts.host, left(attempt))
-    if not addresses then
-      if id == "TIMEOUT" then return timed_out(attempt, parts.host .. " was not resolved") end
-      return nil, ("DNS: %s: %s"):format(parts.host, message:gsub("^%u+: ", "")), "DNS"
-    end
-    attempt.port = parts.port
-    if #addresses > 1 then return dial_all(attempt, interleave(addresses)) end
-    address, port = addresses[1], parts.port
-  end
-  local ws = new_connection(attempt)
-  local ok, message, id = host.connect(ws, address, port, left(attempt))
-  if ok then return ws end
-  if id == "TIMEOUT" then return timed_out(attempt, "no connection to " .. address) end
-  return nil, ("CONNECT: %s (%s)"):format(message:gsub("^%u+: ", ""),
-    port and address .. " port " .. port or address), "CONNECT"
-end
-
--- ---- the handshake ----
 
 local function header_lines(attempt)
   local lines, given = {}, {}
@@ -145,10 +48,10 @@ local function read_head(attempt, ws)
     else
       if not id then
         local ok
-        ok, message, id = attempt.host.transport.wait(ws, "input", left(attempt))
+        ok, message, id = attempt.host.transport.wait(ws, "input", dial.left(attempt))
         if ok and core.state(ws) ~= "closed" then id = nil else id = id or "LOST" end
       end
-      if id == "TIMEOUT" then return timed_out(attempt, "no answer to the handshake") end
+      if id == "TIMEOUT" then return dial.timed_out(attempt, "no answer to the handshake") end
       if id then
         local what = (message or "the connection was lost"):gsub("^%u+: ", "")
         return nil, "HANDSHAKE: " .. what, "HANDSHAKE"
@@ -164,7 +67,7 @@ local function read_body(attempt, ws, status, headers)
     local bytes, _, id = core.take(ws, 65536)
     if bytes and bytes ~= "" then
       if decoder:feed(bytes) == nil then break end
-    elseif id or not attempt.host.transport.wait(ws, "input", left(attempt))
+    elseif id or not attempt.host.transport.wait(ws, "input", dial.left(attempt))
       or core.state(ws) == "closed" then
       break
     end
@@ -275,7 +178,7 @@ function client.connect(host, address, given)
       return nil, "TLS: wss:// needs duplex.tls, which is not built into this version", "TLS"
     end
     local ws, response, instead
-    ws, message, id = dial(attempt)
+    ws, message, id = dial.connect(attempt)
     if not ws then return nil, message, id end
     ws, instead, message, id, response = handshake(attempt, ws)
     if ws and host.exiting() then

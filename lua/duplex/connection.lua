@@ -14,8 +14,10 @@
 --   transport.peer(ws)       address, port
 --   transport.methods(send_source)  faster twins of methods below (optional)
 
+local broadcast = require "duplex.broadcast"
 local core = require "duplex.core"
 local request = require "duplex.request"
+local streaming = require "duplex.streaming"
 
 local connection = {}
 
@@ -127,6 +129,9 @@ function connection.class(host, transport)
     return deadline and math.max(0, deadline - now())
   end
 
+  local streams = streaming(host, transport, extra)
+  local drain, send_source = streams.drain, streams.send_source
+
   --- The next whole message.
   ---@param ws duplex.Connection
   ---@param timeout? number seconds; nil = no limit, 0 = poll. A timeout loses
@@ -158,118 +163,13 @@ function connection.class(host, transport)
   ---@return fun(): string?, string? , duplex.Connection
   function methods.messages(ws) return next_message, ws end
 
-  -- How much of a message was given in pieces, nil between messages.
-  local function received(ws)
-    local e = core.value(ws, EXTRA)
-    return type(e) == "table" and e.received or nil
-  end
-
-  -- Remembers that a message has begun, so that a call which times out leaves
-  -- either nothing behind, or a message to go on with. Returns its size so far.
-  local function take_piece(ws, sink, data, last)
-    local had = received(ws)
-    local size = (had or 0) + #data
-    if had or not last then extra(ws).received = not last and size or nil end
-    if data ~= "" then sink(data) end
-    return size
-  end
-
   --- The next message in pieces, as they come; it is never whole in memory.
   --- After a timeout call again with the same sink to go on.
   ---@param ws duplex.Connection
   ---@param sink fun(piece: string) may wait
   ---@param timeout? number seconds to wait for a piece
   ---@return integer|nil bytes of the message, string kind_or_message, string|nil id
-  function methods.receive_to(ws, sink, timeout)
-    check_function(sink, "sink")
-    core.pieces(ws, true)
-    while true do
-      local data, kind, last = core.next(ws, now())
-      flush(ws)
-      if data then
-        local size = take_piece(ws, sink, data, last)
-        if last then return size, kind end
-      elseif last then
-        return nil, kind, last
-      else
-        local ok, message, id = wait(ws, "input", timeout)
-        if not ok then
-          core.pieces(ws, received(ws) ~= nil)
-          return nil, message, id
-        end
-      end
-    end
-  end
-
-  -- Waits until the outbox takes more; with 'own' for the next fragment of a
-  -- message. The end is for the next call to find.
-  local function drain(ws, own)
-    while core.high(ws, own) do
-      local ok, message, id = wait(ws, own and "room" or "drain")
-      if not ok then return nil, message, id end
-    end
-    return true
-  end
-
-  -- One fragmented message at a time: others wait for their turn. Everything
-  -- else that is sent meanwhile is held back by the core.
-  local function take_turn(ws)
-    local e = extra(ws)
-    while e.streaming do
-      local ok, message, id = e.streaming:wait()
-      if not ok then return nil, message, id end
-    end
-    e.streaming = host.event()
-    return e.streaming
-  end
-
-  local function end_turn(ws, turn)
-    extra(ws).streaming = nil
-    turn:set()
-  end
-
-  local function send_pieces(ws, source, kind)
-    local first, text = true, kind ~= "binary" and 0 or nil
-    while true do
-      local piece = source()
-      if piece ~= nil and type(piece) ~= "string" then
-        error("a source must return strings, then nil; got " .. type(piece), 0)
-      end
-      text = text and core.utf8_feed(text, piece or "")
-      if kind ~= "binary" and (not text or (piece == nil and text ~= 0)) then
-        error("text is not valid UTF-8; send bytes with kind \"binary\"", 0)
-      end
-      local ok, message, id = drain(ws, true)
-      if ok then
-        ok, message, id = core.put_fragment(ws, piece or "", kind, first, piece == nil)
-        flush(ws)
-      end
-      if not ok then return nil, message, id end
-      if piece == nil then return true end
-      first = false
-    end
-  end
-
-  local function send_source(ws, source, kind)
-    if kind ~= nil and kind ~= "text" and kind ~= "binary" then
-      error("kind must be \"text\" or \"binary\"", 3)
-    end
-    local turn, message, id = take_turn(ws)
-    if turn then
-      message, id = select(2, core.ended(ws))
-      if id then end_turn(ws, turn) end
-    end
-    if id then return nil, message, id end
-    -- Half a message cannot be taken back: when the source fails, so does the
-    -- connection.
-    local fine, ok
-    fine, ok, message, id = host.pcall(send_pieces, ws, source, kind or "text")
-    end_turn(ws, turn)
-    if fine then return ok, message, id end
-    core.close(ws, 1011, "", now())
-    flush(ws)
-    error(ok, 0)
-  end
+  methods.receive_to = streams.receive_to
 
   --- Queues a message. Waits only while more than high_mark bytes wait to
   --- leave; nothing is dropped silently.
@@ -410,33 +310,8 @@ function connection.class(host, transport)
   function class.__close(ws, failure)
     methods.close(ws, failure and 1011 or 1000, "", not host.can_wait() and 0 or nil)
   end
-  connection.flushers[class] = flush
+  broadcast.flushers[class] = flush
   return class
-end
-
--- What broadcast calls for connections of each class.
-connection.flushers = setmetatable({}, { __mode = "k" })
-
---- Sends one message to many connections without waiting. It is encoded once;
---- those that are over are skipped, and one whose outbox is full is closed
---- with 1013, so that it cannot hold up memory or the others.
----@param set table<duplex.Connection, any> the connections are the keys
----@param data string
----@param kind? "text"|"binary" default "text"
----@return integer count of connections that got it
-function connection.broadcast(set, data, kind)
-  local frame, count = core.encode(data, kind), 0
-  local flushers = connection.flushers
-  for ws in pairs(set) do
-    local ok, _, id = core.broadcast_put(ws, frame, data, kind)
-    if ok then
-      count = count + 1
-    elseif id == "FULL" then
-      core.fail(ws, "TOO_SLOW")
-    end
-    flushers[debug.getmetatable(ws)](ws)
-  end
-  return count
 end
 
 --- Keeps the request of a connection: its head, or what it was made into.

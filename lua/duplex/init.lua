@@ -2,8 +2,8 @@
 -- duplex: WebSockets on coroutines. This module is bound to the native event
 -- loop; duplex.bind(host) gives the same functions bound to another one.
 
+local broadcast = require "duplex.broadcast"
 local client = require "duplex.client"
-local connection = require "duplex.connection"
 local core = require "duplex.core"
 local files = require "duplex.files"
 local pair = require "duplex.pair"
@@ -52,7 +52,7 @@ local function bind(host)
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   local duplex = {
     version = core.version,
-    broadcast = connection.broadcast,
+    broadcast = broadcast.send,
     files = files,
     bind = bind,
   }

@@ -1,0 +1,216 @@
+-- SPDX-License-Identifier: MIT
+-- A server's side of a connection from its first byte until it is a WebSocket:
+-- plain HTTP, who may connect, the upgrade (RFC 6455 4.2). In a brief task:
+--
+--   head -> on_request -> answer -> head ...     (plain HTTP, keep-alive)
+--   head -> on_request -> origin -> subprotocol -> open -> handler's own task
+
+local connection = require "duplex.connection"
+local core = require "duplex.core"
+local http = require "duplex.http"
+local origin = require "duplex.origin"
+local request = require "duplex.request"
+
+-- Who pipelines requests and reads no answers is not answered further.
+local function put(self, ws, bytes)
+  while core.high(ws) do
+    if not self.transport.wait(ws, "drain") then return nil end
+  end
+  return core.put_raw(ws, bytes)
+end
+
+-- Sends what a source gives. Returns whether it is as long as was announced:
+-- what comes after anything else would not be understood.
+local function put_source(self, ws, source, length)
+  for piece in source do
+    length = length - #piece
+    if length < 0 then piece = piece:sub(1, length - 1) end
+    if not put(self, ws, piece) then return false end
+    if length < 0 then break end
+  end
+  if length ~= 0 then
+    self.log("error", "the body of an answer is not as long as its Content-Length")
+  end
+  return length == 0
+end
+
+-- Sends a whole answer. Returns whether the connection can be used again.
+local function respond(self, ws, answer)
+  local fine, head, length = pcall(http.head, answer) -- nothing in there waits
+  if not fine then
+    self.log("error", "on_request: " .. head)
+    answer = http.answer(500)
+    answer.close = true
+    head = http.head(answer)
+  end
+  local is_source = type(answer.body) == "function"
+  if not is_source and not answer.head_only then head = head .. (answer.body or "") end
+  local ok = put(self, ws, head)
+  if ok and is_source and not answer.head_only then
+    ok = put_source(self, ws, answer.body, length)
+  end
+  return ok and not answer.close
+end
+
+-- A bad head is answered too, if the peer may still be listening.
+local HEAD_FAILURES = {
+  LOST = false,
+  TIMEOUT = 408,
+  HANDSHAKE = 400,
+}
+
+local function refuse_head(self, ws, message, id, first)
+  local status = HEAD_FAILURES[id]
+  if not status or (id == "TIMEOUT" and not first) then return end
+  if message:find("max_header_bytes", 1, true) then status = 431 end
+  local answer = http.answer(status, (message:gsub("^%u+: ", "")))
+  answer.close = true
+  respond(self, ws, answer)
+end
+
+-- The next head on a connection, or nil when there will be none.
+local function read_head(self, ws, first)
+  while true do
+    local raw, message, id = core.head(ws)
+    if raw then return raw end
+    if not id then
+      local ok
+      self.waiting[ws] = first and "first" or "idle"
+      ok, message, id = self.transport.wait(ws, "input")
+      self.waiting[ws] = nil
+      if ok and core.state(ws) ~= "closed" then id = nil else id = id or "LOST" end
+    end
+    if id then
+      refuse_head(self, ws, message or "", id, first)
+      return nil
+    end
+  end
+end
+
+-- on_request decides: nil to go on, or an answer.
+local function ask(self, ws, req)
+  local hook = self.options.on_request
+  if not hook then return nil end
+  local fine, status, body, headers = self.host.pcall(hook, req)
+  if not fine then
+    self.log("error", "on_request failed: " .. tostring(status),
+      { address = ws.address })
+    return http.answer(500)
+  end
+  if status == nil then return nil end
+  if type(status) ~= "number" or status % 1 ~= 0 or status < 200 or status > 599
+    or (body ~= nil and type(body) ~= "string" and type(body) ~= "function")
+    or (headers ~= nil and type(headers) ~= "table") then
+    self.log("error", "on_request must return nothing, or status (200..599), "
+      .. "body (string or source), headers (table)")
+    return http.answer(500)
+  end
+  return { status = status, body = body or "", headers = headers }
+end
+
+-- Returns whether another request may come on this connection.
+local function plain(self, ws, raw, keep_alive, has_body)
+  local req = request.new(raw, ws)
+  local answer = ask(self, ws, req) or http.answer(426,
+    "This is a WebSocket server: connect with a WebSocket client.")
+  answer.head_only = req.method == "HEAD"
+  -- A body was not read, so the next request cannot be found behind it.
+  answer.close = not keep_alive or has_body or self.stopping
+  return respond(self, ws, answer)
+end
+
+local function allowed(self, host_header, from)
+  if from == nil then return true end
+  local rule = self.options.origins
+  if type(rule) == "function" then
+    local fine, yes = self.host.pcall(rule, from)
+    if not fine then self.log("error", "origins failed: " .. tostring(yes)) end
+    return fine and yes
+  end
+  return origin.allowed(rule, from, host_header, false)
+end
+
+-- The subprotocol to speak: the first of ours that is offered.
+local function choose(self, raw)
+  local ours = self.options.subprotocols
+  if not ours then return "" end
+  local offered = core.offered(raw)
+  if type(ours) == "function" then
+    local fine, chosen = self.host.pcall(ours, offered)
+    if not fine then return nil, "subprotocols failed: " .. tostring(chosen) end
+    for _, name in ipairs(offered) do
+      if name == chosen then return chosen end
+    end
+    if chosen == nil then return "" end
+    return nil, ("subprotocols chose %q, which was not offered"):format(tostring(chosen))
+  end
+  for _, name in ipairs(ours) do
+    for _, other in ipairs(offered) do
+      if name == other then return name end
+    end
+  end
+  return ""
+end
+
+-- An answer that refuses the upgrade, or nil when the WebSocket is open.
+local function upgrade(self, ws, raw, host_header, from)
+  if self.stopping then return http.answer(503, "The server is stopping.") end
+  if self.count > self.max_connections then
+    return http.answer(503, "The server has as many connections as it takes.")
+  end
+  local req
+  if self.options.on_request then
+    req = request.new(raw, ws)
+    local answer = ask(self, ws, req)
+    if answer then return answer end
+  end
+  local ok, fix = allowed(self, host_header, from)
+  if not ok then
+    self.log("warning", fix and ("refused a page of another site; to let it in: " .. fix)
+      or "refused a page of another site", { origin = from, address = ws.address })
+    return http.answer(403, "This page may not connect here (Origin).")
+  end
+  local protocol, problem = choose(self, raw)
+  if not protocol then
+    self.log("error", problem)
+    return http.answer(500)
+  end
+  if self.stopping then return http.answer(503, "The server is stopping.") end
+  -- A hook that waited too long used up the time for the handshake.
+  if not core.accept(ws, raw, self.host.now(), protocol) then return http.answer(408) end
+  connection.set_request(ws, req or raw)
+  if protocol ~= "" then connection.extra(ws).subprotocol = protocol end
+  if req and req.data ~= nil then ws.data = req.data end
+  return nil
+end
+
+-- A connection from its first byte to its handler.
+return function(ws, self)
+  local first = true
+  while true do
+    local raw = read_head(self, ws, first)
+    if not raw then return end
+    local kind, a, b = core.examine(raw, self.options.max_headers)
+    if kind == "upgrade" then
+      local refusal = upgrade(self, ws, raw, a, b)
+      if not refusal then
+        self.connections[ws] = true
+        self.host.spawn(self.handler, self.handled, ws)
+        return
+      end
+      -- What follows may be frames already: nothing more can be read here.
+      refusal.close = true
+      respond(self, ws, refusal)
+      return
+    elseif kind == "bad" then
+      local answer = http.answer(a, b)
+      answer.close = true
+      respond(self, ws, answer)
+      return
+    elseif not plain(self, ws, raw, a, b) then
+      return
+    end
+    first = false
+    core.again(ws, self.host.now())
+  end
+end
