@@ -32,14 +32,16 @@ typedef struct lshared {
 /* The type of a transport that is written in C, see llink.c. */
 typedef struct lconn_ops {
   void (*touched)(void *transport); /* there is something to send or to end */
+  void (*push)(void *transport);    /* send what can be sent, now */
   void (*dropped)(void *transport); /* the connection is being collected */
 } lconn_ops;
 
 typedef struct lconn {
   uint32_t mark;
-  uint16_t port;   /* of the peer */
-  uint8_t family;  /* AF_INET, AF_INET6, AF_UNIX, or 0: in memory */
-  uint8_t watched; /* a function waits for its end */
+  uint16_t port;       /* of the peer */
+  uint8_t family;      /* AF_INET, AF_INET6, AF_UNIX, or 0: in memory */
+  uint8_t watched : 1; /* a function waits for its end */
+  uint8_t told : 1;    /* a call that waits has reported the end */
   dx_conn conn;
   const lconn_ops *ops;
   void *transport;  /* belongs to ops; NULL when there is none (any more) */

@@ -87,7 +87,8 @@ static int http_examine(lua_State *L) {
   }
   if (!wanted) {
     lua_pushliteral(L, "http");
-    lua_pushboolean(L, body.keep_alive);
+    /* RFC 9112 9.3: a client of HTTP/1.0 would have to be told so. */
+    lua_pushboolean(L, body.keep_alive && h.minor > 0);
     lua_pushboolean(L, body.length > 0 || body.has_transfer);
     return 3;
   }

@@ -70,7 +70,9 @@ void llink_ended(dx_link *l) {
 static void touched(void *link) { dx_link_touch(link); }
 static void dropped(void *link) { dx_link_drop(link); }
 
-static const lconn_ops ops = {touched, dropped};
+static void push(void *link) { dx_link_send(link); }
+
+static const lconn_ops ops = {touched, push, dropped};
 
 /* ---- messages in ---- */
 
@@ -93,6 +95,26 @@ static ltask *resumed(lloop *loop, const lconn *c) {
   return t;
 }
 
+static int ended_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  lconn *c = (lconn *)ctx;
+  return lconn_failure(L, c, dx_conn_end(&c->conn));
+}
+
+/* The end is reported at once; but whoever asks again and again, in a loop that
+ * does not look at the results, must let the others run. */
+#define TOLD_BEFORE 0.001 /* seconds */
+
+static int report_end(lua_State *L, lloop *loop, lconn *c) {
+  ltask *t = loop->current;
+  if (!c->told || t == NULL || t->co != L || !lua_isyieldable(L)) {
+    c->told = 1;
+    return lconn_failure(L, c, dx_conn_end(&c->conn));
+  }
+  return ltask_wait(L, loop, t, NULL, dx_loop_clock() + TOLD_BEFORE,
+                    (lua_KContext)c, ended_k);
+}
+
 static int receive_k(lua_State *L, int status, lua_KContext ctx);
 
 static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
@@ -111,9 +133,10 @@ static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
   if (kind == DX_PIECE)
     return luaL_error(L, "this message was begun with receive_to, which has to "
                          "finish it");
-  if (kind == DX_FAILED || l == NULL)
-    return lconn_failure(
-        L, c, kind == DX_FAILED ? dx_conn_end(&c->conn) : DX_ERR_LOST);
+  if (kind == DX_FAILED)
+    return report_end(L, loop, c);
+  if (l == NULL)
+    return lconn_failure(L, c, DX_ERR_LOST);
   if (t == NULL)
     t = ltask_self(L, loop);
   return wait_input(L, loop, t, l, deadline, c, receive_k);
@@ -185,7 +208,8 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
   else
     e = dx_conn_put(&c->conn, DX_FIN | opcode, data, n, 0);
   if (e)
-    return lconn_failure(L, c, e);
+    return dx_conn_end(&c->conn) ? report_end(L, lloop_get(L), c)
+                                 : lconn_failure(L, c, e);
   if (l)
     dx_link_touch(l);
   lua_pushboolean(L, 1);
@@ -201,15 +225,12 @@ static int return_all(lua_State *L, int status, lua_KContext ctx) {
 /* ws:send(data or source [, kind [, options]]) -> true | nil, message, id */
 static int method_send(lua_State *L) {
   lconn *c = lconn_check(L, 1);
-  int type = lua_type(L, 2);
-  if (type == LUA_TFUNCTION) {
+  if (lua_type(L, 2) == LUA_TFUNCTION) {
     lua_pushvalue(L, lua_upvalueindex(UP_SEND_SOURCE));
     lua_insert(L, 1);
     lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
     return lua_gettop(L);
   }
-  if (type != LUA_TSTRING)
-    luaL_typeerror(L, 2, "string");
   if (lua_gettop(L) > 3) {
     if (!lua_isnil(L, 4))
       luaL_checktype(L, 4, LUA_TTABLE);

@@ -28,9 +28,9 @@ uint8_t lconn_kind(lua_State *L, int index) {
 }
 
 const char *lconn_message(lua_State *L, int index, uint8_t opcode, size_t *n) {
-  const char *data = lua_tolstring(L, index, n);
-  if (data == NULL)
+  if (lua_type(L, index) != LUA_TSTRING)
     luaL_typeerror(L, index, "string");
+  const char *data = lua_tolstring(L, index, n);
   if (opcode == DX_TEXT && !dx_utf8_valid((const uint8_t *)data, *n))
     luaL_argerror(L, index,
                   "text is not valid UTF-8; send bytes with kind \"binary\"");
@@ -51,12 +51,21 @@ static int message_put(lua_State *L) {
   return outcome(L, c, e);
 }
 
-/* Must a message of 'n' bytes be refused?  One always fits into an empty
- * outbox: a large message says nothing about the peer. */
-static int is_full(const dx_conn *c, size_t n) {
+static int over_limit(const dx_conn *c, size_t n) {
   size_t queued = dx_conn_outbox(c);
   return c->state == DX_OPEN && queued > 0 &&
          queued + n > c->limits->max_outbox;
+}
+
+/* Must a message of 'n' bytes be refused?  One always fits into an empty
+ * outbox: a large message says nothing about the peer.  And what was queued in
+ * this very turn does not either: the kernel is offered it first. */
+static int is_full(lconn *c, size_t n) {
+  if (!over_limit(&c->conn, n))
+    return 0;
+  if (c->transport)
+    c->ops->push(c->transport);
+  return over_limit(&c->conn, n);
 }
 
 /* try_put(ws, data [, kind]): as put, but FULL rather than over max_outbox */
@@ -65,7 +74,7 @@ static int message_try_put(lua_State *L) {
   uint8_t opcode = lconn_kind(L, 3);
   size_t n;
   lconn_message(L, 2, opcode, &n);
-  if (is_full(&c->conn, n))
+  if (is_full(c, n))
     return lconn_failure(L, c, DX_ERR_FULL);
   return message_put(L);
 }
@@ -108,8 +117,8 @@ static int message_broadcast_put(lua_State *L) {
     return message_try_put((lua_remove(L, 2), L));
   size_t n;
   const char *frame = luaL_checklstring(L, 2, &n);
-  dx_error e = is_full(&c->conn, n) ? DX_ERR_FULL
-                                    : dx_conn_put_encoded(&c->conn, frame, n);
+  dx_error e =
+      is_full(c, n) ? DX_ERR_FULL : dx_conn_put_encoded(&c->conn, frame, n);
   lconn_touch(c);
   return outcome(L, c, e);
 }

@@ -103,7 +103,7 @@ function core.close_ok(code) end
 
 ---Begins the closing handshake.
 ---@param ws duplex.Connection
----@param code integer 1000..1003, 1007..1014, 3000..4999, or 1005 for none
+---@param code integer 1000..1003, 1007..1014, 3000..4999; 1005 sends an empty close frame
 ---@param reason string cut at 123 bytes
 ---@param now number seconds
 function core.close(ws, code, reason, now) end

@@ -53,7 +53,8 @@ local function read_head(attempt, ws)
       end
       if id == "TIMEOUT" then return dial.timed_out(attempt, "no answer to the handshake") end
       if id then
-        local what = (message or "the connection was lost"):gsub("^%u+: ", "")
+        local what = id == "LOST" and "the server hung up before it answered"
+          or message:gsub("^%u+: ", "")
         return nil, "HANDSHAKE: " .. what, "HANDSHAKE"
       end
     end

@@ -72,17 +72,29 @@ function http.head(answer)
     add_lines(lines, name, value)
   end
   local bodiless = answer.status == 204 or answer.status == 304 or answer.status < 200
+  -- What the head announces must be what follows: on a connection that is kept
+  -- alive the next answer would be read as part of this one.
+  if given["transfer-encoding"] then error("Transfer-Encoding cannot be set", 0) end
+  if bodiless and body ~= "" then
+    error(("an answer with status %d has no body"):format(answer.status), 0)
+  end
   local length = tonumber(given["content-length"])
-  if not bodiless and not length then
-    if type(body) == "function" then
-      error("a source as body needs a Content-Length header", 0)
-    end
+  if type(body) == "function" then
+    if not length then error("a source as body needs a Content-Length header", 0) end
+  elseif not bodiless and not length then
     lines[#lines + 1] = "Content-Length: " .. #body
+  elseif length and body ~= "" and length ~= #body then
+    error(("Content-Length is %d, but the body has %d bytes"):format(length, #body), 0)
+  end
+  local connection = given.connection and tostring(given.connection):lower() or ""
+  if connection:find("close", 1, true) then
+    answer.close = true
+  elseif answer.close then
+    lines[#lines + 1] = "Connection: close"
   end
   if body ~= "" and not given["content-type"] then
     lines[#lines + 1] = "Content-Type: text/plain; charset=utf-8"
   end
-  if answer.close then lines[#lines + 1] = "Connection: close" end
   return table.concat(lines, "\r\n") .. "\r\n\r\n", length
 end
 

@@ -177,7 +177,9 @@ function url.parse(text)
     or text:match("^ ?(.-) ?$") ~= text and "a space at the start or the end"
   if problem then return fail(text, problem) end
   local scheme, rest = text:match(SCHEME .. "//(.*)$")
-  if not scheme then
+  if text:find("^ws%+unix:") then
+    return fail(text, 'a Unix socket: use "ws://localhost/" with the option unix')
+  elseif not scheme then
     local place = text:gsub("^wss?:", ""):gsub("^/+", "")
     return fail(text, ('no "ws://" (write ws://%s)'):format(show(place)))
   end

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- duplex connect: each line typed is a message, each message is a line.
 
+local core = require "duplex.core"
+
 local connect = {}
 
 local PATIENCE = 2 -- seconds that answers may take after the last line
@@ -14,6 +16,7 @@ connect.spec = {
     .. "Ends with the input, or with the connection.",
   rows = {
     { name = "URL", required = true, text = "ws://host:port/path" },
+    { name = "--unix", value = "PATH", text = "Connect to a Unix socket; the URL then gives Host and path." },
     { name = "--header", value = "LINE", many = true, text = 'A header of the handshake: "Name: value"; may be repeated.' },
     { name = "--subprotocol", value = "NAME", text = "Subprotocol to offer." },
     { name = "--origin", value = "ORIGIN", text = "Origin header to send." },
@@ -49,6 +52,15 @@ local REASONS = {
   [1013] = "try again later", [1014] = "bad gateway",
 }
 
+local function send_line(ws, line)
+  line = line:gsub("\r$", "")
+  if core.utf8_valid(line) then
+    ws:send(line)
+  else
+    io.stderr:write("duplex: a line is not valid UTF-8, not sent\n")
+  end
+end
+
 -- Lines of standard input, each as soon as it is whole.
 local function send_lines(ws, input)
   local rest = ""
@@ -58,12 +70,11 @@ local function send_lines(ws, input)
     rest = rest .. bytes
     local stop = rest:match("^.*\n()") or 1
     for line in rest:sub(1, stop - 1):gmatch("([^\n]*)\n") do
-      local fine, problem = pcall(ws.send, ws, (line:gsub("\r$", "")))
-      if not fine then io.stderr:write("duplex: ", problem, "\n") end
+      send_line(ws, line)
     end
     rest = rest:sub(stop)
   end
-  if rest ~= "" then pcall(ws.send, ws, rest) end
+  if rest ~= "" then send_line(ws, rest) end
 end
 
 -- The last lines may be answered still: until the server has seen them, and
@@ -109,7 +120,7 @@ function connect.run(values)
   local status = 1
   duplex.run(function()
     local fine, ws, message, _, response = pcall(duplex.connect, values.url, {
-      headers = headers, max_message = values.max_message,
+      headers = headers, unix = values.unix, max_message = values.max_message,
       subprotocols = values.subprotocol and { values.subprotocol },
     })
     if not fine then ws, message, status = nil, ws, 2 end

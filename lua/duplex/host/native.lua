@@ -171,6 +171,9 @@ end
 --- connects get STOPPED; run returns within the grace.
 ---@param grace? number seconds, default 10
 function native.stop(grace)
+  if grace ~= nil and (type(grace) ~= "number" or not (grace >= 0)) then
+    error("grace must be seconds, 0 or more, got " .. tostring(grace), 2)
+  end
   if stopping then return end
   stopping = true
   loop.stopping(true)

@@ -1,0 +1,77 @@
+-- SPDX-License-Identifier: MIT
+-- What programs do wrong must not hang them, nor anybody else.
+
+local duplex = require "duplex"
+local peer = require "spec.support.peer"
+local run = require "spec.support.run"
+
+local function serve(handler)
+  return assert(duplex.serve({ log = false }, handler))
+end
+
+local function drain(ws) for _ in ws:messages() do end end
+
+describe("misuse", function()
+  it("of the grace raises, and the loop still stops", run(function()
+    local server = serve(drain)
+    for _, wrong in ipairs { "x", -1, 0 / 0, {} } do
+      assert.error_matches(function() duplex.stop(wrong) end, "grace must be seconds")
+      assert.error_matches(function() server:stop(wrong) end, "grace must be seconds")
+    end
+  end))
+
+  it("by asking an ended connection for ever does not stop the others", run(function()
+    local ended = duplex.event()
+    local server = serve(function(ws)
+      ws:close()
+      ended:set()
+      while not ws.data do ws:receive() end
+    end)
+    local other = serve(function(ws) for m in ws:messages() do ws:send(m) end end)
+    assert(duplex.connect(server.url))
+    ended:wait(2)
+    local ws = assert(duplex.connect(other.url))
+    ws:send("alive")
+    assert.equal("alive", (ws:receive(2)))
+    for each in pairs(server.connections) do each.data = true end
+  end))
+
+  it("by sending on for ever after the end does not stop the others either", run(function()
+    local server = serve(drain)
+    local ws, done = assert(duplex.connect(server.url)), false
+    duplex.spawn(function()
+      ws:close()
+      while not done do ws:send("x") end
+    end)
+    assert.is_true(duplex.sleep(0.05))
+    done = true
+  end))
+
+  it("a burst of broadcasts is offered to the kernel before anybody is called slow", run(function()
+    local server = serve(drain)
+    local ws = assert(duplex.connect(server.url, { max_queue = 5000 }))
+    while not next(server.connections) do duplex.sleep(0) end
+    local data = ("x"):rep(1000)
+    for _ = 1, 1200 do duplex.broadcast(server.connections, data, "binary") end
+    for _ = 1, 1200 do assert.equal(data, (assert(ws:receive(5)))) end
+  end))
+
+  for _, row in ipairs {
+    { "a body with 204", 204, "body" },
+    { "a body with 304", 304, "body" },
+    { "a Content-Length that is too small", 200, "hello", { ["Content-Length"] = "2" } },
+    { "a Content-Length that is too large", 200, "hello", { ["content-length"] = "50" } },
+    { "a Transfer-Encoding", 200, "hello", { ["Transfer-Encoding"] = "chunked" } },
+  } do
+    it("of on_request is answered with 500 and an end: " .. row[1], run(function()
+      local server = assert(duplex.serve({
+        log = false, on_request = function() return row[2], row[3], row[4] end,
+      }, drain))
+      local raw = peer.connect(server.port)
+      raw:send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+      local answers = raw:rest(2)
+      assert.matches("^HTTP/1.1 500 ", answers)
+      assert.is_nil(answers:find("HTTP/1.1", 10, true))
+    end))
+  end
+end)
