@@ -510,8 +510,8 @@ void dx_conn_expire(dx_conn *c, double now) {
     end(c, DX_ERR_LOST_CLOSE);
   else if (c->beat.pinged)
     dx_conn_fail(c, DX_ERR_LOST_PONG);
-  else
-    dx_conn_ping(c, &number);
+  else if (dx_conn_ping(c, &number))
+    dx_conn_fail(c, DX_ERR_NO_MEMORY);
 }
 
 void dx_conn_pause(dx_conn *c, int paused, double now) {

@@ -240,7 +240,9 @@ static int http_parse_response(lua_State *L) {
 
 /* open(ws, now): a client's handshake is done */
 static int http_open(lua_State *L) {
-  dx_conn_open(&lconn_check(L, 1)->conn, luaL_checknumber(L, 2));
+  lconn *c = lconn_check(L, 1);
+  dx_conn_open(&c->conn, luaL_checknumber(L, 2));
+  lconn_touch(c); /* what followed the head, or reading that was paused */
   return 0;
 }
 

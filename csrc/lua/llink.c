@@ -29,10 +29,9 @@ void llink_input(dx_link *l) {
       dx_timers_set(&loop->net.timers, &reader->timer, INFINITY);
       reader->waiting = 0;
       reader->why = LWOKEN;
-      l->reader = NULL;
+      ltask_unlink(reader);
       ltask_run(loop, reader);
     } else {
-      l->reader = NULL;
       ltask_wake(loop, reader, LWOKEN);
     }
   }
@@ -41,7 +40,7 @@ void llink_input(dx_link *l) {
   if (l->conn && l->conn->state != DX_HANDSHAKE &&
       (reader == NULL || !reader->waiting))
     dx_conn_pump(l->conn, loop->net.now);
-  if (l->waiters)
+  if (l->conn && l->waiters)
     ltask_wake_all(loop, (ltask **)&l->waiters, WAIT_CHANGE, LWOKEN);
 }
 
@@ -81,18 +80,14 @@ static int wait_input(lua_State *L, lloop *loop, ltask *t, dx_link *l,
                       double deadline, lconn *c, lua_KFunction k) {
   if (l->reader)
     return luaL_error(L, "another task is receiving from this connection");
-  l->reader = t;
-  return ltask_wait(L, loop, t, NULL, deadline, (lua_KContext)c, k);
+  /* A list of one, so that whatever wakes the task takes it out of the link. */
+  return ltask_wait(L, loop, t, (ltask **)&l->reader, deadline, (lua_KContext)c,
+                    k);
 }
 
-/* After a wait that began in this call: who are we, and why do we go on?  A
- * reader that was woken by its deadline still stands in the link. */
-static ltask *resumed(lloop *loop, const lconn *c) {
-  ltask *t = loop->current ? loop->current : &loop->top;
-  dx_link *l = c->transport;
-  if (l && l->reader == t)
-    l->reader = NULL;
-  return t;
+/* After a wait that began in this call: who are we? */
+static ltask *resumed(lloop *loop) {
+  return loop->current ? loop->current : &loop->top;
 }
 
 static int ended_k(lua_State *L, int status, lua_KContext ctx) {
@@ -117,10 +112,21 @@ static int report_end(lua_State *L, lloop *loop, lconn *c) {
 
 static int receive_k(lua_State *L, int status, lua_KContext ctx);
 
+/* The main thread goes on where it waited, rather than one call deeper with
+ * each wake-up: a peer decides how many of these there are. */
+static int go_on(lua_State *L, int status, lua_KContext ctx) {
+  (void)L;
+  (void)status;
+  (void)ctx;
+  return 0;
+}
+
 static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
                    double deadline) {
   dx_event ev;
-  dx_link *l = c->transport;
+  dx_link *l;
+again:
+  l = c->transport;
   dx_kind kind = dx_conn_next(&c->conn, &ev, loop->net.now);
   if (l)
     dx_link_touch(l);
@@ -139,7 +145,12 @@ static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
     return lconn_failure(L, c, DX_ERR_LOST);
   if (t == NULL)
     t = ltask_self(L, loop);
-  return wait_input(L, loop, t, l, deadline, c, receive_k);
+  if (t->co)
+    return wait_input(L, loop, t, l, deadline, c, receive_k);
+  wait_input(L, loop, t, l, deadline, c, go_on);
+  if (t->why == LTIMEOUT)
+    return lloop_push_timeout(L);
+  goto again;
 }
 
 static int receive_k(lua_State *L, int status, lua_KContext ctx) {
@@ -147,7 +158,7 @@ static int receive_k(lua_State *L, int status, lua_KContext ctx) {
   lconn *c = (lconn *)ctx;
   const dx_link *l = c->transport;
   lloop *loop = l ? loop_of(l) : lloop_get(L);
-  ltask *t = resumed(loop, c);
+  ltask *t = resumed(loop);
   if (t->why == LTIMEOUT)
     return lloop_push_timeout(L);
   return receive(L, loop, c, t, t->deadline);
@@ -243,8 +254,9 @@ static int method_send(lua_State *L) {
 
 static int wait_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
+  (void)ctx;
   lloop *loop = lloop_get(L);
-  ltask *t = resumed(loop, (lconn *)ctx);
+  ltask *t = resumed(loop);
   if (t->why == LTIMEOUT)
     return lloop_push_timeout(L);
   lua_pushboolean(L, 1);

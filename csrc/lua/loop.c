@@ -115,6 +115,14 @@ static int event_clear(lua_State *L) {
   return 0;
 }
 
+/* Whose coroutine was closed may still stand here. */
+static int event_gc(lua_State *L) {
+  levent *e = lua_touserdata(L, 1);
+  while (e->waiters)
+    ltask_unlink(e->waiters);
+  return 0;
+}
+
 static int loop_event(lua_State *L) {
   levent *e = lua_newuserdatauv(L, sizeof *e, 0);
   *e = (levent){0};
@@ -159,6 +167,14 @@ static void catch_signal(lua_State *L, lloop *loop, int i) {
 
 static int signal_k(lua_State *L, int status, lua_KContext ctx);
 
+/* At top level, where nothing else may go on, signals keep the loop waiting. */
+static void refer_signals(lloop *loop, uint8_t bits,
+                          void (*refer)(uv_handle_t *)) {
+  for (int i = 0; i < SIGNALS; i++)
+    if (bits & (1 << i))
+      refer((uv_handle_t *)loop->signals[i]);
+}
+
 static int take_signal(lua_State *L, lloop *loop, uint8_t bits) {
   for (int i = 0; i < SIGNALS; i++) {
     if (bits & loop->signals_came & (1 << i)) {
@@ -169,13 +185,17 @@ static int take_signal(lua_State *L, lloop *loop, uint8_t bits) {
   }
   ltask *t = ltask_self(L, loop);
   t->what = bits;
+  if (t->co == NULL)
+    refer_signals(loop, bits, uv_ref);
   return ltask_wait(L, loop, t, &loop->signal_waiters, INFINITY,
                     (lua_KContext)bits, signal_k);
 }
 
 static int signal_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
-  return take_signal(L, lloop_get(L), (uint8_t)ctx);
+  lloop *loop = lloop_get(L);
+  refer_signals(loop, (uint8_t)ctx, uv_unref);
+  return take_signal(L, loop, (uint8_t)ctx);
 }
 
 /* signal(name, ...) -> name of the one that came.  From the first call on what
@@ -308,7 +328,7 @@ static void leave_tasks(lloop *loop) {
 /* run(): turn the loop until nothing is left to do, or quit() */
 static int loop_run(lua_State *L) {
   lloop *loop = lloop_get(L);
-  if (loop->turning)
+  if (loop->turning || loop->closing)
     return luaL_error(L, "the loop is running already");
   while (alive(loop) && !loop->quit)
     ltask_turn(L, loop, 1);
@@ -323,12 +343,19 @@ static int loop_quit(lua_State *L) {
   return 0;
 }
 
+/* unsent() -> connections that are over and have something still to send */
+static int loop_unsent(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)lloop_get(L)->net.unsent);
+  return 1;
+}
+
 /* can_wait() -> whether a call that waits may be made here */
 static int loop_can_wait(lua_State *L) {
   lloop *loop = lloop_get(L);
   int is_main = lua_pushthread(L);
   int in_task = loop->current && loop->current->co == L && lua_isyieldable(L);
-  lua_pushboolean(L, in_task || (is_main && !loop->turning));
+  lua_pushboolean(L, in_task || (is_main && !loop->turning &&
+                                 !loop->top.waiting && !loop->closing));
   return 1;
 }
 
@@ -339,13 +366,14 @@ static void wait_over(uv_timer_t *timer) { uv_stop(timer->loop); }
 static int loop_step(lua_State *L) {
   lloop *loop = lloop_get(L);
   double timeout = luaL_optnumber(L, 1, 0);
-  if (loop->turning)
+  if (loop->turning || loop->closing)
     return luaL_error(L, "the loop is running already");
   int wait = timeout > 0 && loop->ready == NULL;
   if (wait) {
     uv_timer_t *timer = &loop->patience;
     uv_update_time(&loop->net.uv);
-    uv_timer_start(timer, wait_over, (uint64_t)(timeout * 1000), 0);
+    uv_timer_start(timer, wait_over,
+                   (uint64_t)(fmin(timeout, DX_FOREVER) * 1000), 0);
   }
   ltask_turn(L, loop, wait);
   uv_timer_stop(&loop->patience);
@@ -364,8 +392,9 @@ static int loop_fd(lua_State *L) {
 static int loop_timeout(lua_State *L) {
   lloop *loop = lloop_get(L);
   double first = dx_timers_first(&loop->net.timers) - dx_loop_clock();
-  if (loop->ready || loop->ended || loop->net.dirty || first < 0)
-    first = 0;
+  if (loop->ready || loop->ended || loop->net.dirty || first < 0 ||
+      (uv_loop_alive(&loop->net.uv) && uv_backend_timeout(&loop->net.uv) == 0))
+    first = 0; /* libuv tells the kernel what to watch when it runs next */
   if (first == INFINITY)
     return 0;
   lua_pushnumber(L, first);
@@ -449,6 +478,11 @@ static int loop_gc(lua_State *L) {
   if (loop->net.input == NULL)
     return 0;
   loop->closing = 1;
+  /* Finalizers to come may look at the lists that tasks wait in. */
+  for (int i = 0; i < loop->slots; i++)
+    if (loop->all[i])
+      ltask_unlink(loop->all[i]);
+  ltask_unlink(&loop->top);
   dx_loop_close(&loop->net);
   for (int i = 0; i < loop->slots; i++)
     free(loop->all[i]);
@@ -505,6 +539,7 @@ static const luaL_Reg functions[] = {{"now", loop_now},
                                      {"signal", loop_signal},
                                      {"resolve", loop_resolve},
                                      {"run", loop_run},
+                                     {"unsent", loop_unsent},
                                      {"quit", loop_quit},
                                      {"can_wait", loop_can_wait},
                                      {"step", loop_step},
@@ -522,6 +557,8 @@ DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
   new_loop(L); /* the upvalue of every function */
   int loop = lua_gettop(L);
   luaL_newmetatable(L, "duplex.event");
+  lua_pushcfunction(L, event_gc);
+  lua_setfield(L, -2, "__gc");
   lua_newtable(L);
   lua_pushvalue(L, loop);
   luaL_setfuncs(L, event_methods, 1);

@@ -292,6 +292,8 @@ static int socket_input(lua_State *L) {
   return 1;
 }
 
+static int input_read(lua_State *L);
+
 static int input_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   linput *x = (linput *)ctx;
@@ -300,6 +302,8 @@ static int input_k(lua_State *L, int status, lua_KContext ctx) {
   do
     n = read(x->fd, bytes, sizeof bytes);
   while (n < 0 && errno == EINTR);
+  if (n < 0 && errno == EAGAIN && x->watch)
+    return input_read(L); /* others read from it too, and were quicker */
   if (n <= 0)
     return 0;
   lua_pushlstring(L, bytes, (size_t)n);

@@ -86,7 +86,9 @@ ltask *ltask_self(lua_State *L, lloop *loop) {
   if (!is_main)
     luaL_error(L, "cannot wait here: this coroutine was not started by "
                   "duplex.run or duplex.spawn");
-  if (loop->turning)
+  if (loop->closing)
+    luaL_error(L, "cannot wait here: the Lua state is being closed");
+  if (loop->turning || loop->top.waiting) /* a finalizer while main waits */
     luaL_error(L, "cannot wait here: the loop is running");
   return &loop->top;
 }
@@ -276,6 +278,8 @@ static void keep_coroutine(lua_State *L, lloop *loop, ltask *t) {
 ltask *ltask_spawn(lua_State *L, lloop *loop, int done, int n, int brief) {
   int first = lua_gettop(L) - n; /* the function; arguments follow */
   luaL_checktype(L, first, LUA_TFUNCTION);
+  if (loop->closing)
+    luaL_error(L, "cannot spawn: the Lua state is being closed");
   lua_State *co = push_coroutine(L, loop, brief);
   if (!lua_checkstack(co, n + 2))
     luaL_error(L, "too many arguments for a task");
@@ -319,10 +323,22 @@ void ltask_run(lloop *loop, ltask *t) {
   ltask_link(&loop->ended, t);
 }
 
-/* Push what a failed task died of, with its traceback. */
+static int describe(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+/* Push what a failed task died of, with its traceback.  A __tostring of the
+ * program's may fail in its turn. */
 static void push_error(lua_State *L, ltask *t) {
   lua_xmove(t->co, L, 1);
-  const char *message = luaL_tolstring(L, -1, NULL);
+  lua_pushcfunction(L, describe);
+  lua_pushvalue(L, -2);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "(error object whose __tostring fails)");
+  }
+  const char *message = lua_tostring(L, -1);
   luaL_traceback(L, t->co, message, 0);
   lua_replace(L, -3);
   lua_pop(L, 1);

@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #define FLUSH_AT_MOST 64 /* links looked after before other events */
-#define LINGER 10.0 /* seconds for a peer to take the rest, or some of it */
+#define LINGER 10.0      /* seconds for a peer to take some of the rest */
+#define LINGER_MOST 60.0 /* seconds in all */
 
 double dx_loop_clock(void) { return (double)uv_hrtime() * 1e-9; }
 
@@ -94,7 +95,8 @@ static void send_failed(dx_link *l, int error) {
   if (l->conn) {
     dx_buffer_clear(&l->conn->out, dx_conn_spare(l->conn));
     l->conn->beat.stalled = 0;
-    if (!dx_conn_hungry(l->conn))
+    /* After another error, half a frame may be out, and nothing fits behind. */
+    if (!dx_conn_hungry(l->conn) || (error != EPIPE && error != ECONNRESET))
       dx_conn_fail(l->conn, DX_ERR_LOST);
   } else {
     close_link(l);
@@ -162,9 +164,13 @@ static int cut_at_once(dx_error e) {
 }
 
 /* The connection is over: keep what has to be sent, let go of the rest. */
+static void be_patient(dx_link *l) {
+  double now = loop_of(l)->now;
+  dx_timers_set(&loop_of(l)->timers, &l->timer, fmin(now + LINGER, l->until));
+}
+
 static void detach(dx_link *l) {
   dx_conn *c = l->conn;
-  dx_timers_set(&loop_of(l)->timers, &l->timer, loop_of(l)->now + LINGER);
   int cut = cut_at_once((dx_error)c->error);
   dx_buffer rest = NULL;
   if (!cut && c->out) {
@@ -177,8 +183,11 @@ static void detach(dx_link *l) {
   loop_of(l)->hooks->ended(l);
   l->conn = NULL;
   l->rest = rest;
+  l->until = loop_of(l)->now + LINGER_MOST;
   if (cut)
     close_link(l);
+  else
+    be_patient(l);
 }
 
 static void tend_lingering(dx_link *l) {
@@ -193,9 +202,8 @@ static void tend_lingering(dx_link *l) {
     if (r == (ssize_t)n)
       forget_rest(l);
     else if (r > 0) {
-      /* Who reads, however slowly, gets the rest. */
       dx_buffer_consume(&l->rest, NULL, (size_t)r);
-      dx_timers_set(&loop_of(l)->timers, &l->timer, loop_of(l)->now + LINGER);
+      be_patient(l);
     }
   }
   if (l->rest == NULL && !l->shut) {
@@ -240,8 +248,8 @@ static void tend(dx_link *l) {
   if ((c->state > DX_HANDSHAKE && dx_conn_unread(c) && dx_conn_hungry(c)) ||
       (c->asked && l->reader)) {
     loop_of(l)->hooks->input(l);
-    if (l->conn != c) /* whoever ran dropped it */
-      return;
+    dx_link_touch(l); /* pongs may have to be sent, or it may be gone */
+    return;
   }
   if (l->wants_drain && dx_buffer_length(c->out) <= c->limits->high_mark / 4)
     loop_of(l)->hooks->drained(l);
@@ -408,7 +416,7 @@ static void set_alarm(dx_loop *loop) {
     uv_timer_stop(&loop->alarm);
     return;
   }
-  double wait = ceil((first - dx_loop_clock()) * 1000);
+  double wait = ceil(fmin(first - dx_loop_clock(), DX_FOREVER) * 1000);
   uv_update_time(&loop->uv);
   uv_timer_start(&loop->alarm, on_alarm, wait > 0 ? (uint64_t)wait : 0, 0);
 }

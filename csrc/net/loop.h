@@ -46,7 +46,10 @@ struct dx_link {
     void *reader;   /* the hooks': who waits for a message */
     dx_buffer rest; /* once it is over: what is still to be sent */
   };
-  void *waiters; /* the hooks': who wait for something else */
+  union {
+    void *waiters; /* the hooks': who wait for something else */
+    double until;  /* once it is over: when patience ends in any case */
+  };
   dx_link *next; /* in the list of links to look after */
   dx_timer timer;
   int fd;
@@ -73,6 +76,9 @@ struct dx_loop {
   size_t links;  /* in all, those that only linger included */
   size_t unsent; /* of these, lingering with something still to send */
 };
+
+/* Seconds that a timer of libuv can count: 30 years. */
+#define DX_FOREVER 1e9
 
 double dx_loop_clock(void);
 

@@ -81,6 +81,9 @@ function loop.signal(name, ...) end
 ---@return boolean may a call that waits be made here?
 function loop.can_wait() end
 
+---@return integer count of connections that are over and still being sent to
+function loop.unsent() end
+
 -- ---- running ----
 
 ---Turns the loop until nothing is left to do, or quit.

@@ -155,7 +155,9 @@ end
 -- An answer that refuses the upgrade, or nil when the WebSocket is open.
 local function upgrade(self, ws, raw, host_header, from)
   if self.stopping then return http.answer(503, "The server is stopping.") end
-  if self.count > self.max_connections then
+  -- Those that are over but still being sent to hold memory and descriptors too.
+  local unsent = self.host.unsent and self.host.unsent() or 0
+  if self.count + unsent > self.max_connections then
     return http.answer(503, "The server has as many connections as it takes.")
   end
   local req

@@ -26,6 +26,7 @@ local native = {
   fd = loop.fd,
   timeout = loop.timeout,
   can_wait = loop.can_wait,
+  unsent = loop.unsent,
   pcall = pcall,
   servers = {}, -- running ones
   -- Connections made here, by id. Weak keys would show finalized ones too.
@@ -171,7 +172,7 @@ end
 --- connects get STOPPED; run returns within the grace.
 ---@param grace? number seconds, default 10
 function native.stop(grace)
-  if grace ~= nil and (type(grace) ~= "number" or not (grace >= 0)) then
+  if grace ~= nil and (type(grace) ~= "number" or grace < 0 or grace ~= grace) then
     error("grace must be seconds, 0 or more, got " .. tostring(grace), 2)
   end
   if stopping then return end
