@@ -3,6 +3,7 @@
 -- Reading a file holds up the event loop for as long as the disk takes: fine
 -- for pages and scripts, not for a download service.
 
+local http = require "duplex.http"
 local options = require "duplex.options"
 
 ---@class duplex.files
@@ -31,14 +32,12 @@ files.types = {
   zip = "application/zip", gz = "application/gzip",
 }
 
-local TEXTS = { [200] = "OK", [301] = "Moved Permanently", [404] = "Not Found",
-  [405] = "Method Not Allowed", [503] = "Service Unavailable" }
 
 local function answer(status, headers)
   headers = headers or {}
   headers["Content-Type"] = "text/plain; charset=utf-8"
   headers["X-Content-Type-Options"] = "nosniff"
-  return status, TEXTS[status] .. "\n", headers
+  return status, http.reason(status) .. "\n", headers
 end
 
 -- The path below the root, or nil for what is never served: "..", names that
