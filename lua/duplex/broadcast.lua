@@ -16,16 +16,23 @@ broadcast.flushers = setmetatable({}, { __mode = "k" })
 ---@param kind? "text"|"binary" default "text"
 ---@return integer count of connections that got it
 function broadcast.send(set, data, kind)
+  if type(set) ~= "table" then
+    error("the set must be a table, got " .. type(set), 2)
+  end
   local frame, count = core.encode(data, kind), 0
   local flushers = broadcast.flushers
   for ws in pairs(set) do
+    local flush = flushers[debug.getmetatable(ws)]
+    if not flush then
+      error("the keys of the set must be connections, got " .. type(ws), 2)
+    end
     local ok, _, id = core.broadcast_put(ws, frame, data, kind)
     if ok then
       count = count + 1
     elseif id == "FULL" then
       core.fail(ws, "TOO_SLOW")
     end
-    flushers[debug.getmetatable(ws)](ws)
+    flush(ws)
   end
   return count
 end

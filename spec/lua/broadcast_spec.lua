@@ -55,8 +55,9 @@ describe("duplex.broadcast", function()
 
   it("raises for what is no set, no connection, no text", run(function()
     local a = duplex.pair()
-    assert.has_error(function() duplex.broadcast(nil, "x") end)
-    assert.error_matches(function() duplex.broadcast({ a }, "x") end, "connection expected")
+    assert.error_matches(function() duplex.broadcast(nil, "x") end, "must be a table, got nil")
+    assert.error_matches(function() duplex.broadcast({ a }, "x") end,
+      "keys of the set must be connections, got number")
     assert.error_matches(function() duplex.broadcast({ [a] = 1 }, "\255") end, "UTF%-8")
     assert.error_matches(function() duplex.broadcast({ [a] = 1 }, "x", "txt") end, "kind must be")
     assert.equal("open", a.state)
