@@ -241,8 +241,7 @@ void dx_conn_close(dx_conn *c, unsigned code, const char *reason, size_t n,
   c->beat.since = now;
 }
 
-void dx_conn_settle(dx_conn *c, double now) {
-  (void)now;
+void dx_conn_settle(dx_conn *c) {
   if (c->state == DX_HANDSHAKE)
     return;
   if (!c->over && !c->eof)

@@ -114,7 +114,7 @@ void dx_conn_pump(dx_conn *c, double now);
 
 /* Answer a close frame or an error now, although messages before it were not
  * taken: for those who only wait for the end. */
-void dx_conn_settle(dx_conn *c, double now);
+void dx_conn_settle(dx_conn *c);
 
 /* May more be received?  False while the queue is full, and after the end. */
 int dx_conn_hungry(const dx_conn *c);

@@ -299,11 +299,6 @@ static int conn_id(lua_State *L) {
   return 1;
 }
 
-static int conn_is_server(lua_State *L) {
-  lua_pushboolean(L, lconn_check(L, 1)->conn.server);
-  return 1;
-}
-
 /* "open" until a close frame of ours, "closing", then "closed" */
 static int conn_state(lua_State *L) {
   static const char *const states[] = {"handshake", "open", "closing",
@@ -341,12 +336,6 @@ static int conn_outbox(lua_State *L) {
   return 1;
 }
 
-/* touch(ws): its transport may look after it */
-static int conn_touch(lua_State *L) {
-  lconn_touch(lconn_check(L, 1));
-  return 0;
-}
-
 /* high(ws [, own]) -> whether to send must wait.  'own': for the next fragment
  * of a message, which what waits for the end of that message cannot hold up.
  * Nothing has to wait once the connection is over. */
@@ -368,14 +357,12 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"close_error", conn_close_error},
                                     {"numbers", conn_numbers},
                                     {"id", conn_id},
-                                    {"is_server", conn_is_server},
                                     {"state", conn_state},
                                     {"latency", conn_latency},
                                     {"close_code", conn_code},
                                     {"close_reason", conn_reason},
                                     {"outbox", conn_outbox},
                                     {"high", conn_high},
-                                    {"touch", conn_touch},
                                     {"due", conn_due},
                                     {"expire", conn_expire},
                                     {NULL, NULL}};

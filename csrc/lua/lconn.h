@@ -86,9 +86,6 @@ uint8_t lconn_kind(lua_State *L, int index);
 /* The message at 'index', after checking that a text is UTF-8 (raises). */
 const char *lconn_message(lua_State *L, int index, uint8_t opcode, size_t *n);
 
-/* Put the message at 'index' as one frame, checked likewise. */
-dx_error lconn_put(lua_State *L, lconn *c, int index, uint8_t opcode);
-
 /* Functions of duplex.core, one list a file. */
 extern const luaL_Reg lconn_functions[];
 extern const luaL_Reg lmessage_functions[];

@@ -201,18 +201,28 @@ static void push_fields(lua_State *L, const dx_http_head *h) {
   }
 }
 
-/* parse_request(head) -> method, target, headers, minor version | nil, text */
-static int http_parse_request(lua_State *L) {
+/* Parse the head at index 1 with one of the two parsers; 0, or 2 with nil and
+ * text pushed. */
+static int parse_head(lua_State *L, dx_http_head *h,
+                      dx_http_error (*parse)(dx_http_head *, const char *,
+                                             size_t)) {
   size_t n;
   const char *raw = luaL_checklstring(L, 1, &n);
+  h->max_fields = DX_HTTP_MAX_FIELDS;
+  dx_http_error e = parse(h, raw, n);
+  if (!e)
+    return 0;
+  lua_pushnil(L);
+  lua_pushstring(L, dx_http_error_text(e));
+  return 2;
+}
+
+/* parse_request(head) -> method, target, headers, minor version | nil, text */
+static int http_parse_request(lua_State *L) {
   dx_http_head h;
-  h.max_fields = DX_HTTP_MAX_FIELDS;
-  dx_http_error e = dx_http_parse_request(&h, raw, n);
-  if (e) {
-    lua_pushnil(L);
-    lua_pushstring(L, dx_http_error_text(e));
-    return 2;
-  }
+  int failed = parse_head(L, &h, dx_http_parse_request);
+  if (failed)
+    return failed;
   push_slice(L, h.method);
   push_slice(L, h.target);
   push_fields(L, &h);
@@ -222,16 +232,10 @@ static int http_parse_request(lua_State *L) {
 
 /* parse_response(head) -> status, reason, headers | nil, text */
 static int http_parse_response(lua_State *L) {
-  size_t n;
-  const char *raw = luaL_checklstring(L, 1, &n);
   dx_http_head h;
-  h.max_fields = DX_HTTP_MAX_FIELDS;
-  dx_http_error e = dx_http_parse_response(&h, raw, n);
-  if (e) {
-    lua_pushnil(L);
-    lua_pushstring(L, dx_http_error_text(e));
-    return 2;
-  }
+  int failed = parse_head(L, &h, dx_http_parse_response);
+  if (failed)
+    return failed;
   lua_pushinteger(L, h.status);
   push_slice(L, h.reason);
   push_fields(L, &h);

@@ -24,21 +24,13 @@ static lloop *loop_of(const dx_link *l) { return (lloop *)dx_link_loop(l); }
 void llink_input(dx_link *l) {
   lloop *loop = loop_of(l);
   ltask *reader = l->reader;
-  if (reader && reader->waiting) {
-    if (reader->co) {
-      dx_timers_set(&loop->net.timers, &reader->timer, INFINITY);
-      reader->waiting = 0;
-      reader->why = LWOKEN;
-      ltask_unlink(reader);
+  if (reader) {
+    ltask_stop_waiting(loop, reader, LWOKEN);
+    if (reader->co) /* the main thread goes on by itself */
       ltask_run(loop, reader);
-    } else {
-      ltask_wake(loop, reader, LWOKEN);
-    }
   }
   /* The connection may have gone meanwhile, and the link with it. */
-  reader = l->reader;
-  if (l->conn && l->conn->state != DX_HANDSHAKE &&
-      (reader == NULL || !reader->waiting))
+  if (l->conn && l->conn->state != DX_HANDSHAKE && l->reader == NULL)
     dx_conn_pump(l->conn, loop->net.now);
   if (l->conn && l->waiters)
     ltask_wake_all(loop, (ltask **)&l->waiters, WAIT_CHANGE, LWOKEN);
@@ -62,7 +54,6 @@ void llink_ended(dx_link *l) {
   c->transport = NULL;
   if (l->reader)
     ltask_wake(loop, l->reader, LWOKEN);
-  l->reader = NULL;
   ltask_wake_all(loop, (ltask **)&l->waiters, 0xff, LWOKEN);
 }
 

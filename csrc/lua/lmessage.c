@@ -37,7 +37,7 @@ const char *lconn_message(lua_State *L, int index, uint8_t opcode, size_t *n) {
   return data;
 }
 
-dx_error lconn_put(lua_State *L, lconn *c, int index, uint8_t opcode) {
+static dx_error put(lua_State *L, lconn *c, int index, uint8_t opcode) {
   size_t n;
   const char *data = lconn_message(L, index, opcode, &n);
   return dx_conn_put(&c->conn, DX_FIN | opcode, data, n, 0);
@@ -46,7 +46,7 @@ dx_error lconn_put(lua_State *L, lconn *c, int index, uint8_t opcode) {
 /* put(ws, data [, kind]) -> true | nil, message, id; queued, never waits */
 static int message_put(lua_State *L) {
   lconn *c = lconn_check(L, 1);
-  dx_error e = lconn_put(L, c, 2, lconn_kind(L, 3));
+  dx_error e = put(L, c, 2, lconn_kind(L, 3));
   lconn_touch(c);
   return outcome(L, c, e);
 }
@@ -192,18 +192,12 @@ static int message_pump(lua_State *L) {
   return 0;
 }
 
-/* sending(ws) -> whether a message of ours is in fragments */
-static int message_sending(lua_State *L) {
-  lua_pushboolean(L, lconn_check(L, 1)->conn.sending);
-  return 1;
-}
-
 /* settle(ws, now): answer a close frame now, for those who take no messages */
 static int message_settle(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   double now = luaL_checknumber(L, 2);
   dx_conn_pump(&c->conn, now);
-  dx_conn_settle(&c->conn, now);
+  dx_conn_settle(&c->conn);
   lconn_touch(c);
   return 0;
 }
@@ -271,7 +265,6 @@ const luaL_Reg lmessage_functions[] = {{"put", message_put},
                                        {"next", message_next},
                                        {"pieces", message_pieces},
                                        {"pump", message_pump},
-                                       {"sending", message_sending},
                                        {"settle", message_settle},
                                        {"feed", message_feed},
                                        {"eof", message_eof},

@@ -401,12 +401,6 @@ static int loop_timeout(lua_State *L) {
   return 1;
 }
 
-/* alive() -> whether tasks are left */
-static int loop_alive(lua_State *L) {
-  lua_pushboolean(L, alive(lloop_get(L)));
-  return 1;
-}
-
 /* stopping(on): sleepers wake, and waits that begin now fail, with STOPPED */
 static int loop_stopping(lua_State *L) {
   lloop *loop = lloop_get(L);
@@ -545,7 +539,6 @@ static const luaL_Reg functions[] = {{"now", loop_now},
                                      {"step", loop_step},
                                      {"fd", loop_fd},
                                      {"timeout", loop_timeout},
-                                     {"alive", loop_alive},
                                      {"stopping", loop_stopping},
                                      {"interrupts", loop_interrupts},
                                      {"raise", loop_raise},

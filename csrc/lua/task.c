@@ -42,7 +42,7 @@ void ltask_unlink(ltask *t) {
 
 /* ---- waiting ---- */
 
-static void stop_waiting(lloop *loop, ltask *t, lwhy why) {
+void ltask_stop_waiting(lloop *loop, ltask *t, lwhy why) {
   ltask_unlink(t);
   if (t->timer.place)
     dx_timers_set(&loop->net.timers, &t->timer, INFINITY);
@@ -53,7 +53,7 @@ static void stop_waiting(lloop *loop, ltask *t, lwhy why) {
 void ltask_wake(lloop *loop, ltask *t, lwhy why) {
   if (!t->waiting)
     return;
-  stop_waiting(loop, t, why);
+  ltask_stop_waiting(loop, t, why);
   if (t->co)
     ltask_link(&loop->ready, t);
 }
@@ -101,7 +101,7 @@ int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
     ltask_link(list, t);
   if (deadline < INFINITY &&
       dx_timers_set(&loop->net.timers, &t->timer, deadline)) {
-    stop_waiting(loop, t, LWOKEN);
+    ltask_stop_waiting(loop, t, LWOKEN);
     return luaL_error(L, "out of memory");
   }
   if (t->co)
@@ -110,7 +110,7 @@ int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
     if (!loop->ready && !loop->ended && !loop->net.dirty &&
         !uv_loop_alive(&loop->net.uv) &&
         isinf(dx_timers_first(&loop->net.timers))) {
-      stop_waiting(loop, t, LWOKEN);
+      ltask_stop_waiting(loop, t, LWOKEN);
       return luaL_error(L, "this would wait for ever: nothing is left that "
                            "could wake it");
     }

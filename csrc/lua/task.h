@@ -78,6 +78,10 @@ enum {
 void ltask_link(ltask **list, ltask *t);
 void ltask_unlink(ltask *t);
 
+/* Take a task that waits out of its list and its deadline, without queueing it:
+ * for who runs it at once. */
+void ltask_stop_waiting(lloop *loop, ltask *t, lwhy why);
+
 /* Wake a task, or all in a list whose 'what' meets 'mask'. */
 void ltask_wake(lloop *loop, ltask *t, lwhy why);
 void ltask_wake_all(lloop *loop, ltask **list, uint8_t mask, lwhy why);

@@ -44,10 +44,6 @@ function core.value(ws, n, new) end
 function core.id(ws) end
 
 ---@param ws duplex.Connection
----@return boolean
-function core.is_server(ws) end
-
----@param ws duplex.Connection
 ---@return "handshake"|"open"|"closing"|"closed"
 function core.state(ws) end
 
@@ -79,10 +75,6 @@ function core.high(ws, own) end
 ---@param ws duplex.Connection
 ---@return integer bytes_in, integer bytes_out, integer messages_in, integer messages_out, integer queued, integer outbox
 function core.numbers(ws) end
-
----Tells a transport written in C to look after the connection.
----@param ws duplex.Connection
-function core.touch(ws) end
 
 -- ---- time ----
 
@@ -159,10 +151,6 @@ function core.broadcast_put(ws, frame, data, kind) end
 ---@param bytes string
 ---@return true|nil ok, string? message, string? id
 function core.put_raw(ws, bytes) end
-
----@param ws duplex.Connection
----@return boolean is a message of ours in fragments?
-function core.sending(ws) end
 
 ---@param ws duplex.Connection
 ---@return integer|nil number for answered(), string? message, string? id

@@ -102,9 +102,6 @@ function loop.fd() end
 ---@return number|nil seconds until step is due anyway, nil for never
 function loop.timeout() end
 
----@return boolean
-function loop.alive() end
-
 ---Sleepers wake, and waits that begin now fail, with STOPPED.
 ---@param on boolean
 function loop.stopping(on) end
