@@ -31,6 +31,8 @@ LUA_PC := $(shell for p in lua$(LUA) lua-$(LUA) lua$(subst .,,$(LUA)); do \
   pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
 LUA_CFLAGS ?= $(if $(LUA_PC),$(shell pkg-config --cflags $(LUA_PC)))
 UV_CFLAGS ?= $(shell pkg-config --cflags libuv 2>/dev/null)
+SSL_CFLAGS ?= $(shell pkg-config --cflags openssl 2>/dev/null)
+SSL_LIBS ?= $(or $(shell pkg-config --libs openssl 2>/dev/null),-lssl -lcrypto)
 UV_LIBS ?= $(or $(shell pkg-config --libs libuv 2>/dev/null),-luv)
 
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
@@ -41,30 +43,33 @@ SAN_CFLAGS = -O1 -fno-omit-frame-pointer \
 LDFLAGS += -Wl,-z,nodelete # or leaks that are found at exit have no names
 endif
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) \
-  $(CFLAGS) $(SAN_CFLAGS) $(LUA_CFLAGS) $(UV_CFLAGS)
+  $(CFLAGS) $(SAN_CFLAGS) $(LUA_CFLAGS) $(UV_CFLAGS) $(SSL_CFLAGS)
 # Modules of different sources do not work together: they compare this number.
 STAMP := $(shell cat csrc/*/*.[ch] csrc/core/errors.def | cksum | tr -d ' ')
-STAMPED := $(O)/lua/core.o $(O)/lua/loop.o
+STAMPED := $(addprefix $(O)/lua/,core.o loop.o ltls.o)
 
 objects = $(patsubst csrc/%.c,$(O)/%.o,$(1))
 CORE := $(call objects,$(wildcard csrc/core/*.c))
-NET := $(call objects,$(wildcard csrc/net/*.c))
+TLS := $(call objects,$(wildcard csrc/net/tls*.c))
+NET := $(filter-out $(TLS),$(call objects,$(wildcard csrc/net/*.c)))
 CORE_LUA := $(addprefix $(O)/lua/,core.o lconn.o lmessage.o lhttp.o lbytes.o)
 LOOP_LUA := $(addprefix $(O)/lua/,loop.o llink.o lsocket.o task.o lconn.o lmessage.o)
 TESTS := $(patsubst spec/core/%.c,$(BUILD)/test/%,$(wildcard spec/core/*_test.c))
-BENCH_C := $(addprefix bench/,load.c client.c echo.c idle.c proc.c)
+BENCH_C := $(addprefix bench/,load.c client.c echo.c idle.c proc.c tls.c)
 LUA_FILES = $(shell cd lua && find duplex -name '*.lua')
 
 AGAIN = @$(MAKE) --no-print-directory -j$(shell nproc 2>/dev/null || echo 1)
 export LUA_VERSION := $(LUA)
 export BUILD CC
 
-all: $(M)/core.so $(M)/loop.so
+all: $(addprefix $(M)/,core.so loop.so tls.so)
 tests: all $(TESTS)
 
 $(M)/core.so: $(CORE_LUA) $(CORE)
 $(M)/loop.so: $(LOOP_LUA) $(NET) $(CORE)
 $(M)/loop.so: LIBS = $(UV_LIBS)
+$(M)/tls.so: $(O)/lua/ltls.o $(TLS) $(CORE)
+$(M)/tls.so: LIBS = $(SSL_LIBS)
 $(M)/%.so:
 	@mkdir -p $(@D)
 	$(CC) -shared $(SAN_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -89,11 +94,12 @@ $(O)/flags $(O)/stamp: FORCE
 
 build/bench/load build/lint/load: $(BENCH_C) bench/load.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) -o $@ $(BENCH_C)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) $(SSL_CFLAGS) -o $@ $(BENCH_C) $(SSL_LIBS)
 
-build/bench/floor build/lint/floor: bench/floor.c csrc/core/base64.c csrc/core/sha1.c
+build/bench/floor build/lint/floor: bench/floor.c bench/floor_tls.c \
+    csrc/core/base64.c csrc/core/sha1.c
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) -o $@ $^
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) $(SSL_CFLAGS) -o $@ $^ $(SSL_LIBS)
 
 demo:
 	@tools/need demo

@@ -16,11 +16,13 @@ local SYSTEM = CORE .. [[assert.h malloc.h netdb.h poll.h signal.h stdio.h time.
   arpa/inet.h netinet/in.h netinet/tcp.h sys/resource.h sys/socket.h sys/stat.h
   sys/types.h sys/uio.h sys/un.h ]]
 
+local OPENSSL = "openssl/err.h openssl/pem.h openssl/ssl.h openssl/x509v3.h"
+
 local C = { -- folders below csrc, and headers in angle brackets
   core = { layers = set "core", headers = set(CORE) },
-  net = { layers = set "core net", headers = set(SYSTEM .. "uv.h") },
+  net = { layers = set "core net", headers = set(SYSTEM .. "uv.h " .. OPENSSL) },
   lua = { layers = set "core net lua",
-    headers = set(SYSTEM .. "lua.h lauxlib.h lualib.h") },
+    headers = set(SYSTEM .. "lua.h lauxlib.h lualib.h " .. OPENSSL) },
 }
 
 -- Files of lua/duplex by layer; what is not named is the host-free middle.
@@ -29,14 +31,16 @@ for name in pairs(set "reconnect heartbeat json rpc hub browser") do
   LAYER[name] = "helper"
 end
 for name in pairs(set "ngx cqueues copas luv") do LAYER[name] = "top" end
-for name in pairs(set "core socket tls loop") do LAYER[name] = name end
+for name in pairs(set "core socket tls loop secure") do LAYER[name] = name end
 
 local LUA = {
   -- Only the table that it is given, with the public API.
   helper = {},
-  middle = set "middle core",
+  middle = set "middle core secure",
+  -- The one place that loads OpenSSL, and only when somebody needs it.
+  secure = set "middle core tls",
   -- Binds the middle to a host.
-  top = set "middle core host top",
+  top = set "middle core secure host top",
   -- The one place that may use modules of others: those of its event loop.
   host = set "middle core socket tls loop other",
   command = set "top command core loop",
@@ -93,7 +97,7 @@ local function check_lua(file)
         problem(file, number, "a %s file must not require %s", layer, name)
       end
     end
-    if line:find("require%s*%(?%s*[^%s\"'(]") and layer ~= "command"
+    if line:find("%f[%w]require%f[%W]%s*%(?%s*[^%s\"'(]") and layer ~= "command"
       and layer ~= "top" then
       problem(file, number, "a computed require: nobody can check its layer")
     end

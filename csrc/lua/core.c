@@ -3,10 +3,6 @@
 #include "../core/version.h"
 #include "lconn.h"
 
-/* Modules of one build share the layout of struct lconn; 'stamp' tells them
- * apart from those of another. */
-#define STAMP DX_VERSION " " DX_BUILD
-
 DX_EXPORT int luaopen_duplex_core(lua_State *L) {
   luaL_checkversion(L);
   lua_newtable(L);
@@ -16,7 +12,7 @@ DX_EXPORT int luaopen_duplex_core(lua_State *L) {
   luaL_setfuncs(L, lbytes_functions, 0);
   lua_pushliteral(L, DX_VERSION);
   lua_setfield(L, -2, "version");
-  lua_pushliteral(L, STAMP);
+  lua_pushliteral(L, DX_STAMP);
   lua_setfield(L, -2, "stamp");
   return 1;
 }

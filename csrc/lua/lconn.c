@@ -118,6 +118,8 @@ static int conn_gc(lua_State *L) {
   if (c->transport)
     c->ops->dropped(c->transport);
   c->transport = NULL;
+  if (c->explained)
+    free(c->why);
   /* When the whole state is closed the spare may already be gone. */
   c->conn.shared = NULL;
   dx_conn_clear(&c->conn);
@@ -199,6 +201,11 @@ static int conn_value(lua_State *L) {
 
 int lconn_failure(lua_State *L, const lconn *c, dx_error e) {
   const dx_error_row *row = &dx_errors[e];
+  if (e == DX_ERR_TLS || e == DX_ERR_LOST_TLS) {
+    const dx_secure *s = c->transport ? c->ops->secure(c->transport) : NULL;
+    const char *why = s ? s->ops->problem(s) : c->explained ? c->why : NULL;
+    return dx_push_failure(L, row->id, why ? why : row->text);
+  }
   if (e != DX_ERR_LOST || c->system_error == 0)
     return dx_push_failure(L, row->id, row->text);
   lua_pushnil(L);
@@ -307,6 +314,16 @@ static int conn_state(lua_State *L) {
   return 1;
 }
 
+/* secure(ws [, new]) -> whether it is, or was, spoken over TLS; after setting
+ * it */
+static int conn_secure(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  if (!lua_isnoneornil(L, 2))
+    c->secure = lua_toboolean(L, 2) != 0;
+  lua_pushboolean(L, c->secure);
+  return 1;
+}
+
 static int conn_latency(lua_State *L) {
   const lconn *c = lconn_check(L, 1);
   if (c->conn.latency < 0)
@@ -358,6 +375,7 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"numbers", conn_numbers},
                                     {"id", conn_id},
                                     {"state", conn_state},
+                                    {"secure", conn_secure},
                                     {"latency", conn_latency},
                                     {"close_code", conn_code},
                                     {"close_reason", conn_reason},

@@ -10,6 +10,7 @@
 #define DX_LCONN_H
 
 #include "../core/conn.h"
+#include "../net/secure.h"
 #include "compat.h"
 
 enum { LCONN_EXTRA = 1, LCONN_DATA, LCONN_VALUES = LCONN_DATA };
@@ -34,16 +35,25 @@ typedef struct lconn_ops {
   void (*touched)(void *transport); /* there is something to send or to end */
   void (*push)(void *transport);    /* send what can be sent, now */
   void (*dropped)(void *transport); /* the connection is being collected */
+  dx_secure *(*secure)(void *transport); /* its TLS, or NULL */
 } lconn_ops;
+
+/* The type of TLS engines for Lua: a box of a dx_secure, see ltls.c. */
+#define LTLS_ENGINE "duplex.tls.engine"
 
 typedef struct lconn {
   uint32_t mark;
-  uint16_t port;       /* of the peer */
-  uint8_t family;      /* AF_INET, AF_INET6, AF_UNIX, or 0: in memory */
-  uint8_t watched : 1; /* a function waits for its end */
-  uint8_t told : 1;    /* a call that waits has reported the end */
+  uint16_t port;         /* of the peer */
+  uint8_t family;        /* AF_INET, AF_INET6, AF_UNIX, or 0: in memory */
+  uint8_t watched : 1;   /* a function waits for its end */
+  uint8_t told : 1;      /* a call that waits has reported the end */
+  uint8_t secure : 1;    /* it is, or was, spoken over TLS */
+  uint8_t explained : 1; /* over, and 'why' tells what TLS broke of */
   dx_conn conn;
-  const lconn_ops *ops;
+  union {
+    const lconn_ops *ops;
+    char *why; /* instead of ops, once it is over: malloc'd */
+  };
   void *transport;  /* belongs to ops; NULL when there is none (any more) */
   uint32_t id;      /* counts connections of this Lua state */
   int system_error; /* errno that goes with DX_ERR_LOST, or 0 */

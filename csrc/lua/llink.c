@@ -52,6 +52,9 @@ void llink_ended(dx_link *l) {
     loop->ended_conns[loop->ended_count++] = c;
   c->system_error = l->error;
   c->transport = NULL;
+  const char *why = l->secure ? l->secure->ops->problem(l->secure) : NULL;
+  c->why = why ? strdup(why) : NULL;
+  c->explained = c->why != NULL;
   if (l->reader)
     ltask_wake(loop, l->reader, LWOKEN);
   ltask_wake_all(loop, (ltask **)&l->waiters, 0xff, LWOKEN);
@@ -62,7 +65,9 @@ static void dropped(void *link) { dx_link_drop(link); }
 
 static void push(void *link) { dx_link_send(link); }
 
-static const lconn_ops ops = {touched, push, dropped};
+static dx_secure *secure_of(void *link) { return ((dx_link *)link)->secure; }
+
+static const lconn_ops ops = {touched, push, dropped, secure_of};
 
 /* ---- messages in ---- */
 
@@ -362,6 +367,28 @@ int llink_attach(lloop *loop, lconn *c, int fd, const dx_address *peer) {
   return 0;
 }
 
+/* secure(ws, engine) -> true | nil, message, "TLS": from now on all bytes pass
+ * through a TLS engine; through two, if one is there already (that of a proxy).
+ * The handshake goes on by itself: wait for "input" and look at the engine. */
+static int link_secure(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_secure **box = luaL_checkudata(L, 2, LTLS_ENGINE);
+  dx_link *l = c->transport;
+  if (l == NULL)
+    return lconn_failure(L, c, DX_ERR_LOST);
+  if (dx_conn_unread(&c->conn))
+    return dx_push_failure(L, "TLS", "bytes came before the handshake");
+  if (dx_link_secure(l, *box))
+    return dx_push_failure(L, "TLS", "cannot begin a handshake");
+  if (l->secure != *box) { /* it is part of the other one now */
+    dx_secure_leave(*box);
+    *box = l->secure;
+    l->secure->users++;
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* peer(ws) -> address, port | nil for a connection in memory */
 static int link_peer(lua_State *L) {
   const lconn *c = lconn_check(L, 1);
@@ -377,8 +404,6 @@ static int link_peer(lua_State *L) {
   return 2;
 }
 
-const luaL_Reg llink_functions[] = {{"methods", link_methods},
-                                    {"wait", link_wait},
-                                    {"on_end", link_on_end},
-                                    {"peer", link_peer},
-                                    {NULL, NULL}};
+const luaL_Reg llink_functions[] = {
+    {"methods", link_methods}, {"wait", link_wait},     {"on_end", link_on_end},
+    {"peer", link_peer},       {"secure", link_secure}, {NULL, NULL}};

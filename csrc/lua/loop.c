@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAMP DX_VERSION " " DX_BUILD
-
 /* ---- time ---- */
 
 /* now() -> seconds of a monotonic clock */
@@ -564,7 +562,7 @@ DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
   lua_pushvalue(L, loop);
   luaL_setfuncs(L, lsocket_functions, 1);
   lsocket_types(L, loop);
-  lua_pushliteral(L, STAMP);
+  lua_pushliteral(L, DX_STAMP);
   lua_setfield(L, -2, "stamp");
   return 1;
 }

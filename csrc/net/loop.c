@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define FLUSH_AT_MOST 64 /* links looked after before other events */
+#define SEAL_AT_MOST ((size_t)48 * 1024) /* encrypted before it is sent */
 #define LINGER 10.0      /* seconds for a peer to take some of the rest */
 #define LINGER_MOST 60.0 /* seconds in all */
 
@@ -38,9 +39,15 @@ static void forget_rest(dx_link *l) {
   loop_of(l)->unsent--;
 }
 
+static void forget_secure(dx_link *l) {
+  dx_secure_leave(l->secure);
+  l->secure = NULL;
+}
+
 static void close_link(dx_link *l) {
   if (l->closed)
     return;
+  forget_secure(l);
   dx_timers_set(&loop_of(l)->timers, &l->timer, INFINITY);
   l->closed = 1;
   loop_of(l)->links--;
@@ -85,6 +92,20 @@ void dx_link_touch(dx_link *l) {
   loop->dirty_end = l;
 }
 
+int dx_link_secure(dx_link *l, dx_secure *s) {
+  dx_loop *loop = loop_of(l);
+  if (l->conn == NULL || l->closed || dx_conn_unread(l->conn))
+    return -1;
+  dx_link_touch(l);
+  if (l->secure)
+    return l->secure->ops->nest(l->secure, s);
+  if (loop->wire == NULL && (loop->wire = malloc(DX_WIRE_SIZE)) == NULL)
+    return -1;
+  l->secure = s;
+  s->users++;
+  return 0;
+}
+
 /* ---- links: sending ---- */
 
 /* Sending failed for good.  What the peer sent before may still be read, and
@@ -92,6 +113,8 @@ void dx_link_touch(dx_link *l) {
 static void send_failed(dx_link *l, int error) {
   l->error = error;
   l->blocked = 1;
+  if (l->secure)
+    dx_buffer_clear(&l->secure->wire, l->secure->spare);
   if (l->conn) {
     dx_buffer_clear(&l->conn->out, dx_conn_spare(l->conn));
     l->conn->beat.stalled = 0;
@@ -103,17 +126,76 @@ static void send_failed(dx_link *l, int error) {
   }
 }
 
+/* A round trip begins when its ping leaves, not when this event began. */
+static void read_clock(dx_link *l) {
+  if (l->conn->beat.pinged && l->conn->beat.since <= 0)
+    loop_of(l)->now = dx_loop_clock();
+}
+
+static dx_error tls_error(const dx_conn *c) {
+  return c->state == DX_HANDSHAKE ? DX_ERR_TLS : DX_ERR_LOST_TLS;
+}
+
+static void tls_failed(dx_link *l) {
+  dx_buffer_clear(&l->conn->out, dx_conn_spare(l->conn));
+  dx_conn_fail(l->conn, tls_error(l->conn));
+}
+
+/* Few large records rather than many small ones: what is queued is encrypted
+ * when it can leave, a few records at a time, and sent with one call. */
+static int seal(dx_link *l) {
+  dx_conn *c = l->conn;
+  const uint8_t *p;
+  size_t n = dx_conn_output(c, &p);
+  if (n == 0 || !l->secure->ready)
+    return 0;
+  if (n > SEAL_AT_MOST)
+    n = SEAL_AT_MOST;
+  if (l->secure->ops->write(l->secure, p, n)) {
+    tls_failed(l);
+    return 0;
+  }
+  read_clock(l);
+  dx_conn_sent(c, n, loop_of(l)->now);
+  return 1;
+}
+
+static void send_wire(dx_link *l) {
+  dx_conn *c = l->conn;
+  dx_secure *s = l->secure;
+  size_t n = dx_buffer_length(s->wire);
+  ssize_t r = dx_socket_send(l->fd, dx_buffer_bytes(s->wire), n);
+  if (r < 0 && r != -EAGAIN) {
+    send_failed(l, (int)-r);
+    return;
+  }
+  if (r > 0)
+    dx_buffer_consume(&s->wire, s->spare, (size_t)r);
+  l->blocked = r < (ssize_t)n;
+  if (l->blocked ? r > 0 || c->beat.stalled <= 0
+                 : dx_buffer_length(c->out) == 0)
+    dx_conn_stalled(c, l->blocked, loop_of(l)->now);
+}
+
+static void send_secure(dx_link *l) {
+  while (!l->blocked && (dx_buffer_length(l->secure->wire) || seal(l)))
+    send_wire(l);
+}
+
 void dx_link_send(dx_link *l) {
   dx_conn *c = l->conn;
   if (c == NULL || l->blocked || l->closed)
     return;
+  if (l->secure) {
+    send_secure(l);
+    return;
+  }
   const uint8_t *p;
   size_t n = dx_conn_output(c, &p);
   if (n == 0)
     return;
   ssize_t r = dx_socket_send(l->fd, p, n);
-  if (c->beat.pinged && c->beat.since <= 0)
-    loop_of(l)->now = dx_loop_clock(); /* a round trip begins just here */
+  read_clock(l);
   if (r >= 0) {
     dx_conn_sent(c, (size_t)r, loop_of(l)->now);
     l->blocked = (size_t)r < n;
@@ -126,11 +208,44 @@ void dx_link_send(dx_link *l) {
   }
 }
 
+/* The same with TLS: encrypted straight from 'data'.  The header is in the
+ * first record, with as much of the payload as that holds. */
+static dx_error put_large_secure(dx_link *l, uint8_t first, const uint8_t *data,
+                                 size_t n) {
+  dx_conn *c = l->conn;
+  dx_secure *s = l->secure;
+  uint8_t record[DX_RECORD];
+  size_t head_n = dx_head_encode(record, first, n, NULL);
+  size_t all = head_n + n, gone = sizeof record < all ? sizeof record : all;
+  memcpy(record + head_n, data, gone - head_n);
+  int e = s->ops->write(s, record, gone);
+  while (!e && !l->blocked && gone < all) {
+    size_t k = all - gone < SEAL_AT_MOST ? all - gone : SEAL_AT_MOST;
+    send_wire(l);
+    if (!l->blocked) {
+      e = s->ops->write(s, data + (gone - head_n), k);
+      gone += k;
+    }
+  }
+  dx_link_touch(l);
+  if (e)
+    tls_failed(l);
+  if (c->state != DX_OPEN)
+    return dx_conn_end(c);
+  return dx_conn_put_rest(c, record, head_n, data, n, gone);
+}
+
 dx_error dx_link_put_large(dx_link *l, uint8_t opcode, const void *data,
                            size_t n) {
   dx_conn *c = l->conn;
   if (l->blocked || c->sending || !c->server || c->state != DX_OPEN)
     return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
+  if (l->secure) {
+    send_secure(l); /* what was queued before */
+    if (l->blocked || c->out || c->state != DX_OPEN)
+      return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
+    return put_large_secure(l, DX_FIN | opcode, data, n);
+  }
   uint8_t head[DX_MAX_HEAD];
   size_t head_n = dx_head_encode(head, DX_FIN | opcode, n, NULL);
   const uint8_t *p;
@@ -169,18 +284,30 @@ static void be_patient(dx_link *l) {
   dx_timers_set(&loop_of(l)->timers, &l->timer, fmin(now + LINGER, l->until));
 }
 
+/* What is still to be sent, as it goes to the peer. */
+static dx_buffer take_rest(dx_link *l) {
+  dx_buffer *out = &l->conn->out;
+  if (l->secure) {
+    while (seal(l))
+      ;
+    l->secure->ops->finish(l->secure);
+    out = &l->secure->wire;
+  }
+  dx_buffer rest = *out;
+  *out = NULL;
+  return rest;
+}
+
 static void detach(dx_link *l) {
   dx_conn *c = l->conn;
   int cut = cut_at_once((dx_error)c->error);
-  dx_buffer rest = NULL;
-  if (!cut && c->out) {
+  dx_buffer rest = cut ? NULL : take_rest(l);
+  if (rest)
     loop_of(l)->unsent++;
-    rest = c->out;
-    c->out = NULL;
-  }
   if (loop_of(l)->borrower == l)
     loop_of(l)->borrower = NULL;
   loop_of(l)->hooks->ended(l);
+  forget_secure(l);
   l->conn = NULL;
   l->rest = rest;
   l->until = loop_of(l)->now + LINGER_MOST;
@@ -231,6 +358,12 @@ void dx_link_drop(dx_link *l) {
 
 /* ---- links: looking after ---- */
 
+/* Reading makes TLS answer (alerts, keys to update): who does not read these
+ * answers shall not make us keep many. */
+static int choked(const dx_link *l) {
+  return l->secure && dx_buffer_length(l->secure->wire) > DX_INPUT_SIZE;
+}
+
 static void tend(dx_link *l) {
   dx_conn *c = l->conn;
   if (c == NULL) {
@@ -253,7 +386,7 @@ static void tend(dx_link *l) {
   }
   if (l->wants_drain && dx_buffer_length(c->out) <= c->limits->high_mark / 4)
     loop_of(l)->hooks->drained(l);
-  int reads = dx_conn_hungry(c) && !dx_conn_unread(c);
+  int reads = dx_conn_hungry(c) && !dx_conn_unread(c) && !choked(l);
   if (reads == c->beat.paused)
     dx_conn_pause(c, !reads, loop_of(l)->now);
   int input = reads ? UV_READABLE : c->gone ? 0 : UV_DISCONNECT;
@@ -288,13 +421,69 @@ static void reclaim_input(dx_loop *loop) {
   loop->borrower = NULL;
 }
 
+/* The peer sends no more, or receiving failed. */
+static void hung_up(dx_link *l, ssize_t r) {
+  l->hung_up = 1;
+  if (r < 0)
+    l->error = (int)-r;
+  if (l->conn)
+    dx_conn_eof(l->conn, l->error ? DX_ERR_LOST : DX_ERR_LOST_EOF);
+  else if (r < 0)
+    forget_rest(l); /* there is nobody to send it to */
+}
+
+/* Decrypt all that came: into a large message as far as it goes, and what is
+ * behind it into the receive buffer. */
+static void decrypt(dx_link *l) {
+  dx_loop *loop = loop_of(l);
+  dx_conn *c = l->conn;
+  dx_secure *s = l->secure;
+  uint8_t *p;
+  size_t room, n = 0;
+  ssize_t r = 1;
+  while (r > 0 && (room = dx_conn_room(c, &p)) > 0)
+    if ((r = s->ops->read(s, p, room)) > 0)
+      dx_conn_filled(c, (size_t)r, loop->now);
+  while (r > 0 && n < DX_INPUT_SIZE)
+    if ((r = s->ops->read(s, loop->input + n, DX_INPUT_SIZE - n)) > 0)
+      n += (size_t)r;
+  if (n) {
+    dx_conn_lend(c, loop->input, n, loop->now);
+    loop->borrower = l;
+  }
+  if (r == 0)
+    hung_up(l, 0);
+  else if (r == -EPROTO)
+    dx_conn_eof(c, tls_error(c));
+}
+
+static void readable_secure(dx_link *l) {
+  dx_loop *loop = loop_of(l);
+  reclaim_input(loop);
+  size_t room = DX_INPUT_SIZE - l->secure->layers * DX_CUT_RECORD;
+  ssize_t r = dx_socket_receive(l->fd, loop->wire, room);
+  if (r == -EAGAIN)
+    return;
+  if (r <= 0) {
+    hung_up(l, r);
+  } else {
+    l->secure->ops->lend(l->secure, loop->wire, (size_t)r);
+    decrypt(l);
+  }
+  loop->hooks->input(l);
+}
+
 static void readable(dx_link *l) {
   dx_loop *loop = loop_of(l);
   dx_conn *c = l->conn;
   uint8_t *p = loop->input;
-  size_t room = c ? dx_conn_room(c, &p) : 0;
   if (c && (dx_conn_unread(c) || !dx_conn_hungry(c)))
     return; /* watch() is about to stop this */
+  if (l->secure) {
+    readable_secure(l);
+    return;
+  }
+  size_t room = c ? dx_conn_room(c, &p) : 0;
   if (room == 0) {
     reclaim_input(loop);
     p = loop->input;
@@ -303,15 +492,9 @@ static void readable(dx_link *l) {
   if (r == -EAGAIN)
     return;
   if (r <= 0) {
-    l->hung_up = 1;
-    if (r < 0)
-      l->error = (int)-r;
-    if (c == NULL) {
-      if (r < 0)
-        forget_rest(l); /* there is nobody to send it to */
+    hung_up(l, r);
+    if (c == NULL)
       return;
-    }
-    dx_conn_eof(c, r == 0 && !l->error ? DX_ERR_LOST_EOF : DX_ERR_LOST);
   } else if (c == NULL) {
     return; /* said after the end: nobody is interested */
   } else if (room) {
@@ -403,8 +586,9 @@ void dx_loop_close(dx_loop *loop) {
   uv_run(&loop->uv, UV_RUN_DEFAULT);
   uv_loop_close(&loop->uv);
   free(loop->input);
+  free(loop->wire);
   free(loop->timers.heap);
-  loop->input = NULL;
+  loop->input = loop->wire = NULL;
 }
 
 static void set_alarm(dx_loop *loop) {

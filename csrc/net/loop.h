@@ -14,6 +14,7 @@
 #define DX_LOOP_H
 
 #include "../core/conn.h"
+#include "secure.h"
 #include "socket.h"
 #include "timers.h"
 
@@ -22,6 +23,11 @@
 /* One receive buffer serves all links, as large as one outbox may be before
  * pings are answered sparingly: so a burst of pings is answered in full. */
 #define DX_INPUT_SIZE ((size_t)64 * 1024)
+
+/* Most that an engine keeps of a record that was cut: all the ciphertext
+ * received at a time, and this, decrypts into the receive buffer. */
+#define DX_CUT_RECORD ((size_t)17 * 1024)
+#define DX_WIRE_SIZE (DX_INPUT_SIZE - DX_CUT_RECORD)
 
 enum { DX_TIMER_LINK, DX_TIMER_OTHER }; /* dx_timer.kind */
 
@@ -50,7 +56,8 @@ struct dx_link {
     void *waiters; /* the hooks': who wait for something else */
     double until;  /* once it is over: when patience ends in any case */
   };
-  dx_link *next; /* in the list of links to look after */
+  dx_link *next;     /* in the list of links to look after */
+  dx_secure *secure; /* TLS, or NULL */
   dx_timer timer;
   int fd;
   int error;           /* errno of a failed call, for the owner to report */
@@ -70,6 +77,7 @@ struct dx_loop {
   double now;      /* read at each event */
   dx_timers timers;
   uint8_t *input; /* DX_INPUT_SIZE bytes; 'borrower' may have some unread */
+  uint8_t *wire;  /* DX_WIRE_SIZE bytes of ciphertext, once there is TLS */
   dx_link *borrower;
   dx_link *dirty, *dirty_end;
   const dx_hooks *hooks;
@@ -97,6 +105,11 @@ int dx_loop_flush(dx_loop *loop);
 /* Serve 'conn' on 'fd' from now on: the descriptor belongs to the link.
  * NULL with errno set when that fails; the descriptor is then closed. */
 dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn);
+
+/* Everything passes through 's' from now on, or through 's' inside of what it
+ * passes through already.  The link becomes a user of 's', or of nothing of it
+ * in the second case.  0, or -1: it cannot begin now. */
+int dx_link_secure(dx_link *link, dx_secure *s);
 
 static inline dx_loop *dx_link_loop(const dx_link *link) {
   return (dx_loop *)link->poll.loop; /* its first member */

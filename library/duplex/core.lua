@@ -48,6 +48,11 @@ function core.id(ws) end
 function core.state(ws) end
 
 ---@param ws duplex.Connection
+---@param new? boolean to set it
+---@return boolean secure it is, or was, spoken over TLS
+function core.secure(ws, new) end
+
+---@param ws duplex.Connection
 ---@return number|nil seconds of the last answered ping
 function core.latency(ws) end
 

@@ -137,6 +137,13 @@ function loop.on_end(ws, fn) end
 ---@return integer|nil port
 function loop.peer(ws) end
 
+---From now on all bytes pass through TLS; through two engines if there is one
+---already (that of a proxy). Wait for "input" and look at the engine.
+---@param ws duplex.Connection in its handshake
+---@param engine duplex.tls.Engine
+---@return true|nil ok, string? message, string? id "TLS"
+function loop.secure(ws, engine) end
+
 ---The methods that every message passes through, in C.
 ---@param send_source fun(ws: duplex.Connection, source: fun(): string?, kind: string?): true?, string?, string?
 ---@return { receive: function, messages: function, send: function }
