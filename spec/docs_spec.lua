@@ -138,6 +138,45 @@ describe("README.md", function()
   end))
 end)
 
+describe("TLS in two commands", function()
+  it("works as README.md says", function()
+    local block
+    for _, one in ipairs(pages["README.md"].blocks) do
+      if one.text:find("^openssl req") then block = one end
+    end
+    local text = block.text:gsub("\\\n", ""):gsub("%s*#[^\n]*", ""):gsub("8443", markdown.free_port())
+    local make, serve, connect = text:match("^([^\n]*)\n([^\n]*)\n([^\n]*)\n$")
+    local folder = lines("mktemp -d")[1]
+    local ok, said = markdown.shell(make, folder):finish()
+    assert.is_true(ok, said)
+    local server = markdown.shell("exec " .. serve, folder)
+    server:expect("^listening on wss://127%.0%.0%.1:%d+$")
+    ok, said = markdown.shell("echo hello | " .. connect, folder):finish()
+    server:stop()
+    os.execute("rm -rf " .. folder)
+    assert.is_true(ok, said)
+    assert(said:find("\n< hello", 1, true), said)
+  end)
+end)
+
+describe("docs/guide.md", function()
+  it("has the refusals of a client word for word", function()
+    local source = markdown.read("csrc/net/tls.c"):gsub('"%s*\n%s*"', "") .. markdown.read("lua/duplex/secure.lua")
+    local section = markdown.read("docs/guide.md"):match("\n### What a client verifies\n(.-)\n### ")
+    local rows = 0
+    for message in section:gmatch("\n| `([^`]*)` |") do
+      rows = rows + 1
+      -- One capital letter stands for a name, and a date for a date.
+      local text = message:gsub("^the certificate of H ", ""):gsub("%d+-%d+-%d+", "D"):gsub("%f[%w]%u%f[%W]", "\n")
+      for part in text:gmatch("[^\n]+") do
+        part = part:gsub("^,? ", ""):gsub(" $", "")
+        assert(source:find(part, 1, true), ("%s: the source has no %q"):format(message, part))
+      end
+    end
+    assert.is_true(rows > 10)
+  end)
+end)
+
 describe("docs/options.md", function()
   it("is what duplex.options makes", function()
     assert.equal(options.markdown(), markdown.read("docs/options.md"))
@@ -238,7 +277,7 @@ describe("docs/errors.md", function()
 end)
 
 describe("library/duplex", function()
-  for _, name in ipairs { "core", "loop" } do
+  for _, name in ipairs { "core", "loop", "tls" } do
     it(name .. ".lua annotates all of duplex." .. name .. ", and nothing else", function()
       local text = markdown.read(("library/duplex/%s.lua"):format(name))
       assert(load(text))
@@ -254,17 +293,17 @@ describe("library/duplex", function()
   it("options.lua has each option with its default and meaning", function()
     local text = markdown.read("library/duplex/options.lua")
     assert(load(text))
-    local classes = {
-      server = text:match("@class duplex.ServerOptions\n(.-\n)\n"),
-      client = text:match("@class duplex.ClientOptions\n(.*)$"),
-    }
+    local function class(name) return (text .. "\n"):match("@class duplex." .. name .. "\n(.-\n)\n") end
+    local classes = { server = class("ServerOptions"), client = class("ClientOptions") }
+    local tls = { server = class("ServerTls"), client = class("ClientTls") }
     local rows = 0
     for _, row in ipairs(options.rows) do
-      for role, class in pairs(classes) do
+      for role, fields in pairs(row.name:find("^tls%.") and tls or classes) do
         if row.role == role or row.role == "both" then
           rows = rows + 1
-          local line = class:match("%-%-%-@field " .. row.name .. "%? ([^\n]*)")
-          local default = type(row.default) == "string" and ('"%s"'):format(row.default) or row.default
+          local line = fields:match("%-%-%-@field " .. row.name:match("[^.]+$") .. "%? ([^\n]*)")
+          local default = type(row.default) == "table" and table.concat(row.default, ", ") or row.default
+          default = type(default) == "string" and ('"%s"'):format(default) or default
           assert(line, row.name)
           assert(line:find(row.text, 1, true), line)
           assert(default == nil or line:find("default " .. tostring(default), 1, true), line)

@@ -1,6 +1,6 @@
 ---@meta _
 -- SPDX-License-Identifier: MIT
--- Options for editors, as the rows of lua/duplex/options.lua have them. A spec
+-- Options for editors, as the rows of lua/duplex/option_rows.lua have them. A spec
 -- compares the two.
 
 ---Options of duplex.serve.
@@ -11,10 +11,11 @@
 ---@field fd? integer A listening socket that is open already, instead of host and port.
 ---@field reuseport? boolean (default false) Share the port with other processes that set this too (SO_REUSEPORT).
 ---@field backlog? integer (connections, default 1024) Connections that the kernel holds until they are accepted; it may cap this itself.
----@field tls? table|false (default false) Certificate and key for wss. Not in this version.
+---@field tls? false|duplex.ServerTls (default false) Serve wss and https instead of ws and http.
 ---@field origins? string[]|(fun(origin: string): boolean?) Web pages that may connect, such as "https://*.example.com", or a function; default: those of the same host.
 ---@field subprotocols? string[]|(fun(offered: string[]): string?) Subprotocols spoken here, best first, or a function that chooses one.
 ---@field max_connections? integer (connections) More are answered with 503; default: RLIMIT_NOFILE less 64.
+---@field max_handshakes? integer (connections, default 1024) Connections that have not sent a whole request yet; more wait in the kernel until there is room.
 ---@field on_request? (fun(request: duplex.Request): integer?, (string|fun(): string?)?, table?) Called before the upgrade: returns nothing to go on, or status, body, headers; an error is answered with 500.
 ---@field compression? boolean|table (default false) Compression of messages (RFC 7692). Not in this version.
 ---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
@@ -33,13 +34,30 @@
 ---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits.
 ---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.
 
+---TLS of duplex.serve.
+---@class duplex.ServerTls
+---@field certificate? string Own certificate, and behind it those of the authorities between it and the root. Servers need one.
+---@field key? string Its private key; default: it is with the certificate.
+---@field passphrase? string|(fun(): string) Of an encrypted key, or a function that returns it.
+---@field ca? string Authorities to trust: a file, a directory of hashed names, or text; default for clients: the system's.
+---@field minimum_version? "1.2"|"1.3" (default "1.2") Oldest version of TLS to speak.
+---@field maximum_version? "1.2"|"1.3" Newest version of TLS to speak; default: the newest there is.
+---@field ciphers? string Ciphers of TLS 1.2, as OpenSSL names them; default: OpenSSL's.
+---@field ciphersuites? string Ciphers of TLS 1.3, as OpenSSL names them; default: OpenSSL's.
+---@field alpn? string[] (default "http/1.1") Protocols to agree on (RFC 7301), best first.
+---@field certificates? { certificate: string, key: string?, passphrase: string|(fun(): string)|nil, ocsp: string? }[] More certificates, chosen by the name that a client asks for: { certificate, key, passphrase, ocsp }.
+---@field client_certificates? "required"|"optional"|false (default false) Ask clients for a certificate that tls.ca has issued.
+---@field tickets? boolean (default true) Let clients resume sessions.
+---@field ocsp? string Path of an OCSP response (DER) for tls.certificate, sent to clients that ask for one.
+
 ---Options of duplex.connect.
 ---@class duplex.ClientOptions
 ---@field unix? string Path of a Unix socket to connect to; the URL then only gives the Host header and the path.
 ---@field headers? table<string, string|string[]> Headers of the handshake request: { Name = value } or { Name = { value, value } }.
 ---@field subprotocols? string[] Subprotocols to offer, best first.
----@field tls? table|false (default false) Trusted and own certificates for wss. Not in this version.
----@field proxy? string|false (default false) URL of an HTTP proxy; false = none. Not in this version.
+---@field tls? false|duplex.ClientTls (default false) For wss; without it the system's authorities are trusted.
+---@field proxy? string|false URL of a proxy: http, https (CONNECT), socks5 (names are resolved here) or socks5h (by the proxy), "http://user:password@host:port"; ports 80, 443 and 1080 unless given; false = none; default: the environment variables (wss_proxy, https_proxy, no_proxy, ...), see the guide.
+---@field proxy_tls? false|duplex.ClientTls (default false) The same as tls, for the proxy of an https:// URL.
 ---@field redirects? integer (redirects, default 5) Redirects to follow; never from wss to ws, and credentials stay with their origin; 0 = none.
 ---@field compression? boolean|table (default false) Compression of messages (RFC 7692). Not in this version.
 ---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
@@ -57,3 +75,18 @@
 ---@field high_mark? integer (bytes, default 65536) send waits while more than this waits to leave.
 ---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits.
 ---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.
+
+---TLS of duplex.connect.
+---@class duplex.ClientTls
+---@field certificate? string Own certificate, and behind it those of the authorities between it and the root. Servers need one.
+---@field key? string Its private key; default: it is with the certificate.
+---@field passphrase? string|(fun(): string) Of an encrypted key, or a function that returns it.
+---@field ca? string Authorities to trust: a file, a directory of hashed names, or text; default for clients: the system's.
+---@field minimum_version? "1.2"|"1.3" (default "1.2") Oldest version of TLS to speak.
+---@field maximum_version? "1.2"|"1.3" Newest version of TLS to speak; default: the newest there is.
+---@field ciphers? string Ciphers of TLS 1.2, as OpenSSL names them; default: OpenSSL's.
+---@field ciphersuites? string Ciphers of TLS 1.3, as OpenSSL names them; default: OpenSSL's.
+---@field alpn? string[] (default "http/1.1") Protocols to agree on (RFC 7301), best first.
+---@field verify? boolean (default true) Whether the certificate and the name in it are verified; false is for experiments.
+---@field server_name? string Name to ask for and to verify; default: the host of the URL.
+---@field resume? boolean (default true) Keep sessions, to be quicker when connecting again.

@@ -1,18 +1,19 @@
 -- SPDX-License-Identifier: MIT
 -- A client: from a URL to an open connection, or to a reason why not.
 
-local body = require "duplex.body"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
 local dial = require "duplex.dial"
-local http = require "duplex.http"
 local options = require "duplex.options"
-local request = require "duplex.request"
+local proxy = require "duplex.proxy"
+local response = require "duplex.response"
+local tunnel = require "duplex.tunnel"
 local url = require "duplex.url"
 
 local client = {}
 
-local MAX_BODY = 1048576 -- bytes kept of a refusal
+local SERVER =
+  { id = "HANDSHAKE", name = "the server", silence = "no answer to the handshake" }
 
 -- Headers that are the handshake's own.
 local RESERVED = {
@@ -26,8 +27,12 @@ local function header_lines(attempt)
   local lines, given = {}, {}
   local function add(name, value) lines[#lines + 1] = name .. ": " .. value .. "\r\n" end
   for name, values in pairs(attempt.headers) do
-    given[name:lower()] = true
-    for _, value in ipairs(values) do add(name, value) end
+    local lower = name:lower()
+    given[lower] = true
+    -- The proxy gets it from tunnel.lua; no server is to know.
+    if lower ~= "proxy-authorization" then
+      for _, value in ipairs(values) do add(name, value) end
+    end
   end
   local parts = attempt.parts
   if parts.user and not given.authorization then
@@ -37,47 +42,17 @@ local function header_lines(attempt)
   return table.concat(lines)
 end
 
--- The next head that is not only an announcement (1xx, RFC 9110 15.2).
-local function read_head(attempt, ws)
-  while true do
-    local raw, message, id = core.head(ws)
-    if raw then
-      local status, reason, headers = core.parse_response(raw)
-      if not status then return nil, "HANDSHAKE: the server's answer: " .. reason, "HANDSHAKE" end
-      if status == 101 or status >= 200 then return raw, status, request.headers(headers) end
-    else
-      if not id then
-        local ok
-        ok, message, id = attempt.host.transport.wait(ws, "input", dial.left(attempt))
-        if ok and core.state(ws) ~= "closed" then id = nil else id = id or "LOST" end
-      end
-      if id == "TIMEOUT" then return dial.timed_out(attempt, "no answer to the handshake") end
-      if id then
-        local what = id == "LOST" and "the server hung up before it answered"
-          or message:gsub("^%u+: ", "")
-        return nil, "HANDSHAKE: " .. what, "HANDSHAKE"
-      end
-    end
-  end
-end
-
--- The body of a refusal, or as much of it as comes.
-local function read_body(attempt, ws, status, headers)
-  local decoder = body.decoder(headers, "GET", status, MAX_BODY)
-  while not decoder.done do
-    local bytes, _, id = core.take(ws, 65536)
-    if bytes and bytes ~= "" then
-      if decoder:feed(bytes) == nil then break end
-    elseif id or not attempt.host.transport.wait(ws, "input", dial.left(attempt))
-      or core.state(ws) == "closed" then
-      break
-    end
-  end
-  decoder:finish()
-  return decoder.text
-end
-
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+-- TLS options for another origin: who we are, and who has to answer, was said of
+-- the one that they were given for.
+local function anonymous(tls)
+  if not tls then return tls end
+  local kept = {}
+  for name, value in pairs(tls) do kept[name] = value end
+  kept.certificate, kept.key, kept.passphrase, kept.server_name = nil, nil, nil, nil
+  return kept
+end
 
 -- The attempt that a redirect leads to, or nil and why it is not followed.
 local function follow(attempt, status, headers)
@@ -93,30 +68,48 @@ local function follow(attempt, status, headers)
   for name, values in pairs(attempt.headers) do
     -- Credentials are for the origin they were given for.
     local lower = name:lower()
-    if same or (lower ~= "authorization" and lower ~= "cookie"
-        and lower ~= "proxy-authorization") then
+    if same or lower ~= "authorization" and lower ~= "cookie" then
       headers_kept[name] = values
     end
   end
-  if not same and not location:find("@", 1, true) then parts.user, parts.password = nil, nil end
   return setmetatable({
     parts = parts, headers = headers_kept, redirects = attempt.redirects - 1,
+    tls = same and attempt.tls or anonymous(attempt.tls),
   }, { __index = attempt })
 end
 
-local function refused(attempt, ws, status, reason_head, headers)
+-- A connection on which the handshake can begin, or nil, message, id, response.
+local function reach(attempt)
+  local given, parts = attempt.options, attempt.parts
+  local via, message, id = proxy.choose(parts, given, os.getenv)
+  if message then return nil, message, id end
+  local ws, answer
+  if via then
+    ws, message, id, answer = tunnel.open(attempt, via)
+  elseif given.unix then
+    ws, message, id = dial.connect_unix(attempt, given.unix)
+  else
+    ws, message, id = dial.connect(attempt, parts.host, parts.port)
+  end
+  if not ws or not parts.secure then return ws, message, id, answer end
+  local ok
+  ok, message, id = require("duplex.secure").client(attempt, ws, parts.host, parts.port,
+    attempt.tls)
+  if ok then return ws end
+  dial.drop(attempt, ws)
+  return nil, message, id
+end
+
+local function refused(attempt, ws, status, reason, headers)
   local next_attempt, why = follow(attempt, status, headers)
   if next_attempt then
-    core.close(ws, 1000, "", attempt.host.now())
+    dial.drop(attempt, ws)
     return nil, next_attempt
   end
-  local text = read_body(attempt, ws, status, headers)
-  core.close(ws, 1000, "", attempt.host.now())
-  local response = { status = status, headers = headers, body = text }
-  local reason = reason_head ~= "" and reason_head or http.reason(status)
-  local message = ("HTTP: the server answered %d %s"):format(status, reason)
+  local message, answer =
+    response.refusal(attempt, ws, SERVER.name, status, reason, headers)
   if why then message = message .. " (redirect not followed: " .. why .. ")" end
-  return nil, nil, message, "HTTP", response
+  return nil, nil, "HTTP: " .. message, "HTTP", answer
 end
 
 -- ws | nil, attempt to make instead | nil, nil, message, id, response
@@ -125,24 +118,21 @@ local function handshake(attempt, ws)
   local accept, message, id = core.request(ws, attempt.parts.authority,
     attempt.parts.target, protocols, header_lines(attempt))
   if not accept then return nil, nil, message, id end
-  local raw, status, headers = read_head(attempt, ws)
+  local raw, status, reason, headers = response.head(attempt, ws, SERVER)
   if not raw then
-    core.close(ws, 1000, "", attempt.host.now())
-    return nil, nil, status, headers
+    dial.drop(attempt, ws)
+    return nil, nil, status, reason
   end
-  if status ~= 101 then
-    local _, reason = core.parse_response(raw)
-    return refused(attempt, ws, status, reason, headers)
-  end
+  if status ~= 101 then return refused(attempt, ws, status, reason, headers) end
+  local answer = { status = status, headers = headers, body = "" }
   local protocol, problem = core.verify(raw, accept, protocols)
   if not protocol then
-    core.close(ws, 1000, "", attempt.host.now())
-    return nil, nil, "HANDSHAKE: " .. problem, "HANDSHAKE",
-      { status = status, headers = headers, body = "" }
+    dial.drop(attempt, ws)
+    return nil, nil, "HANDSHAKE: " .. problem, "HANDSHAKE", answer
   end
   core.open(ws, attempt.host.now())
   local e = connection.extra(ws)
-  e.response = { status = status, headers = headers, body = "" }
+  e.response = answer
   if protocol ~= "" then e.subprotocol = protocol end
   return ws
 end
@@ -162,26 +152,28 @@ function client.connect(host, address, given)
       error(("header '%s' belongs to the handshake and cannot be set"):format(name), 3)
     end
   end
+  if checked.proxy and checked.unix then
+    error("options 'proxy' and 'unix' exclude each other", 3)
+  end
   local parts, message, id = url.parse(address)
   if not parts then return nil, message, id end
   if host.exiting() then
     host.sleep(0) -- so that trying again and again lets the loop stop
     return nil, "STOPPED: the loop is stopping", "STOPPED"
   end
+  -- What it takes to get there. dial.lua and its users read it, nobody changes
+  -- it: a redirect leads to another one, see follow.
   local attempt = {
-    host = host, options = checked, parts = parts,
+    host = host, options = checked, parts = parts, tls = checked.tls,
     settings = core.settings(checked),
     headers = checked.headers or {}, redirects = checked.redirects,
     deadline = checked.open_timeout and host.now() + checked.open_timeout,
   }
   while true do
-    if attempt.parts.secure then
-      return nil, "TLS: wss:// needs duplex.tls, which is not built into this version", "TLS"
-    end
-    local ws, response, instead
-    ws, message, id = dial.connect(attempt)
-    if not ws then return nil, message, id end
-    ws, instead, message, id, response = handshake(attempt, ws)
+    local ws, answer, instead
+    ws, message, id, answer = reach(attempt)
+    if not ws then return nil, message, id, answer end
+    ws, instead, message, id, answer = handshake(attempt, ws)
     if ws and host.exiting() then
       core.close(ws, 1001, "", host.now())
       return nil, "STOPPED: the loop is stopping", "STOPPED"
@@ -189,7 +181,7 @@ function client.connect(host, address, given)
       host.clients[core.id(ws)] = ws
       return ws
     end
-    if not instead then return nil, message, id, response end
+    if not instead then return nil, message, id, answer end
     attempt = instead
   end
 end

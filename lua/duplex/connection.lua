@@ -12,6 +12,7 @@
 --   transport.flush(ws)      there may be something to send (optional)
 --   transport.on_end(ws, fn) fn() once ws is over, where it must not wait
 --   transport.peer(ws)       address, port
+--   transport.tls(ws)        what TLS agreed on, nil without TLS (optional)
 --   transport.methods(send_source)  faster twins of methods below (optional)
 
 local broadcast = require "duplex.broadcast"
@@ -45,6 +46,8 @@ local extra = connection.extra
 ---@field port integer|nil of the peer
 ---@field latency number|nil seconds of the last answered ping
 ---@field outbox integer bytes that wait to be sent
+---@field tls table|nil of a connection over TLS: { version, cipher, alpn, server_name,
+---  resumed, subject, issuer, fingerprint }, the last three of the peer's certificate
 ---@field request duplex.Request|nil what the client asked for (servers)
 ---@field response table|nil { status, headers } of the handshake (clients)
 ---@field data any yours; starts as request.data
@@ -111,6 +114,13 @@ function connection.class(host, transport)
   function own_getters.port(ws)
     local _, port = transport.peer(ws)
     return port
+  end
+
+  function own_getters.tls(ws)
+    if not transport.tls or not core.secure(ws) then return nil end
+    local e = extra(ws)
+    e.tls = e.tls or transport.tls(ws)
+    return e.tls
   end
 
   local function deadline_of(timeout)

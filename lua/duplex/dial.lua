@@ -1,11 +1,14 @@
 -- SPDX-License-Identifier: MIT
--- Reaching a server: names, several addresses, one deadline.
+-- Reaching a server or a proxy: names, several addresses, one deadline.
 
 local core = require "duplex.core"
 
 local dial = {}
 
 local STAGGER = 0.25 -- seconds before the next address is tried, RFC 8305 5
+
+-- A message without the id that it begins with.
+local function bare(message) return (message:gsub("^%u+: ", "")) end
 
 --- The failure of an attempt whose time is up.
 ---@param attempt table
@@ -21,6 +24,34 @@ end
 function dial.left(attempt)
   return attempt.deadline and math.max(0, attempt.deadline - attempt.host.now())
 end
+
+--- Waits for input of a connection in its handshake.
+---@param attempt table
+---@param ws duplex.Connection
+---@return boolean|nil more, string? message, string? id "LOST" when it is over
+function dial.input(attempt, ws)
+  local ok, message, id = attempt.host.transport.wait(ws, "input", dial.left(attempt))
+  if ok and core.state(ws) == "closed" then return nil, "LOST: it is over", "LOST" end
+  return ok, message, id
+end
+
+--- What to return when a peer does not answer.
+---@param attempt table
+---@param peer table { id, name, silence }: "PROXY", "the proxy", "no answer ..."
+---@param message string why there is nothing to read
+---@param id string
+function dial.no_answer(attempt, peer, message, id)
+  if id == "TIMEOUT" then return dial.timed_out(attempt, peer.silence) end
+  -- With TLS 1.3 a server refuses our certificate after the handshake.
+  if id == "TLS" and peer.id == "HANDSHAKE" then return nil, message, id end
+  local what = id == "LOST" and peer.name .. " hung up before it answered" or bare(message)
+  return nil, peer.id .. ": " .. what, peer.id
+end
+
+--- Hangs up without a word, as WebSockets may before their handshake is done.
+---@param attempt table
+---@param ws duplex.Connection
+function dial.drop(attempt, ws) core.close(ws, 1000, "", attempt.host.now()) end
 
 -- IPv6 and IPv4 take turns, beginning with the family the system prefers, so
 -- that one broken family costs a quarter of a second (RFC 8305 4).
@@ -47,22 +78,23 @@ end
 local function try(race, address)
   local attempt = race.attempt
   local ws = new_connection(attempt)
-  local ok, message = attempt.host.connect(ws, address, attempt.port, dial.left(attempt))
+  local ok, message = attempt.host.connect(ws, address, race.port, dial.left(attempt))
   race.running = race.running - 1
   if not ok then
     table.insert(race.failures, ("%s (%s port %d)"):format(
-      message:gsub("^%u+: ", ""), address, attempt.port))
+      bare(message), address, race.port))
   elseif race.winner or race.over then
-    core.close(ws, 1000, "", attempt.host.now())
+    dial.drop(attempt, ws)
   else
     race.winner = ws
   end
   race.event:set()
 end
 
-local function dial_all(attempt, addresses)
+local function dial_all(attempt, addresses, port, what)
   local host = attempt.host
-  local race = { attempt = attempt, running = 0, failures = {}, event = host.event() }
+  local race =
+    { attempt = attempt, port = port, running = 0, failures = {}, event = host.event() }
   local tried = 0
   while not race.winner do
     local timeout = dial.left(attempt)
@@ -80,32 +112,56 @@ local function dial_all(attempt, addresses)
   end
   race.over = true
   if race.winner then return race.winner end
-  if race.running > 0 then return dial.timed_out(attempt, "no address answered") end
-  return nil, "CONNECT: " .. table.concat(race.failures, "; "), "CONNECT"
+  if race.running > 0 then
+    return dial.timed_out(attempt, ("no address of %s answered"):format(what))
+  end
+  local why = table.concat(race.failures, "; ")
+  return nil, "CONNECT: " .. why, "CONNECT", why
 end
 
---- A connection to where the URL, or options.unix, points.
----@param attempt table { host, parts, options, settings, deadline }
----@return duplex.Connection|nil ws, string? message, string? id
-function dial.connect(attempt)
-  local host, parts, given = attempt.host, attempt.parts, attempt.options
-  local address, port = given.unix, nil
-  if not address then
-    local addresses, message, id = host.resolve(parts.host, dial.left(attempt))
-    if not addresses then
-      if id == "TIMEOUT" then return dial.timed_out(attempt, parts.host .. " was not resolved") end
-      return nil, ("DNS: %s: %s"):format(parts.host, message:gsub("^%u+: ", "")), "DNS"
-    end
-    attempt.port = parts.port
-    if #addresses > 1 then return dial_all(attempt, interleave(addresses)) end
-    address, port = addresses[1], parts.port
-  end
+local function dial_one(attempt, address, port, what)
   local ws = new_connection(attempt)
-  local ok, message, id = host.connect(ws, address, port, dial.left(attempt))
+  local ok, message, id = attempt.host.connect(ws, address, port, dial.left(attempt))
   if ok then return ws end
-  if id == "TIMEOUT" then return dial.timed_out(attempt, "no connection to " .. address) end
-  return nil, ("CONNECT: %s (%s)"):format(message:gsub("^%u+: ", ""),
-    port and address .. " port " .. port or address), "CONNECT"
+  if id == "TIMEOUT" then return dial.timed_out(attempt, "no connection to " .. what) end
+  local why = bare(message)
+  return nil, ("CONNECT: %s (%s)"):format(why,
+    port and address .. " port " .. port or address), "CONNECT", why
 end
+
+--- The numeric addresses of a host, in the order to try them in.
+---@param attempt table
+---@param name string
+---@param role? string
+---@return string[]|nil addresses, string? message, string? id, string? why
+function dial.resolve(attempt, name, role)
+  local addresses, message, id = attempt.host.resolve(name, dial.left(attempt))
+  if addresses then return interleave(addresses) end
+  if id == "TIMEOUT" then
+    return dial.timed_out(attempt, (role or "") .. name .. " was not resolved")
+  end
+  return nil, ("DNS: %s: %s"):format(name, bare(message)), "DNS", bare(message)
+end
+
+--- A connection to one of the addresses of a host.
+---@param attempt table see client.lua
+---@param name string host: a name or an address
+---@param port integer
+---@param role? string "the proxy ", for error texts
+---@return duplex.Connection|nil ws, string? message, string? id
+---@return string? why the reason alone, but for a timeout
+function dial.connect(attempt, name, port, role)
+  local addresses, message, id, why = dial.resolve(attempt, name, role)
+  if not addresses then return nil, message, id, why end
+  local what = (role or "") .. name
+  if #addresses > 1 then return dial_all(attempt, addresses, port, what) end
+  return dial_one(attempt, addresses[1], port, what)
+end
+
+--- A connection to a Unix socket.
+---@param attempt table see client.lua
+---@param path string
+---@return duplex.Connection|nil ws, string? message, string? id
+function dial.connect_unix(attempt, path) return dial_one(attempt, path, nil, path) end
 
 return dial

@@ -61,6 +61,7 @@ local HEAD_FAILURES = {
 
 local function refuse_head(self, ws, message, id, first)
   local status = HEAD_FAILURES[id]
+  if id == "TLS" then self.log("info", message, { address = ws.address }) end
   if not status or (id == "TIMEOUT" and not first) then return end
   if message:find("max_header_bytes", 1, true) then status = 431 end
   local answer = http.answer(status, (message:gsub("^%u+: ", "")))
@@ -119,7 +120,7 @@ local function plain(self, ws, raw, keep_alive, has_body)
   return respond(self, ws, answer)
 end
 
-local function allowed(self, host_header, from)
+local function allowed(self, ws, host_header, from)
   if from == nil then return true end
   local rule = self.options.origins
   if type(rule) == "function" then
@@ -127,7 +128,7 @@ local function allowed(self, host_header, from)
     if not fine then self.log("error", "origins failed: " .. tostring(yes)) end
     return fine and yes
   end
-  return origin.allowed(rule, from, host_header, false)
+  return origin.allowed(rule, from, host_header, core.secure(ws))
 end
 
 -- The subprotocol to speak: the first of ours that is offered.
@@ -166,7 +167,7 @@ local function upgrade(self, ws, raw, host_header, from)
     local answer = ask(self, ws, req)
     if answer then return answer end
   end
-  local ok, fix = allowed(self, host_header, from)
+  local ok, fix = allowed(self, ws, host_header, from)
   if not ok then
     self.log("warning", fix and ("refused a page of another site; to let it in: " .. fix)
       or "refused a page of another site", { origin = from, address = ws.address })
@@ -191,6 +192,10 @@ return function(ws, self)
   local first = true
   while true do
     local raw = read_head(self, ws, first)
+    if first then -- it came, or never will
+      self.handshakes = self.handshakes - 1
+      self.room:set()
+    end
     if not raw then return end
     local kind, a, b = core.examine(raw, self.options.max_headers)
     if kind == "upgrade" then

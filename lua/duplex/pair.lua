@@ -5,17 +5,28 @@
 local connection = require "duplex.connection"
 local core = require "duplex.core"
 local options = require "duplex.options"
+local secure = require "duplex.secure"
 
 local pair = {}
 
 local PIECE = 65536 -- bytes moved at a time: so back-pressure is felt as usual
+
+-- Bytes as they arrive, after what TLS does to them on the way.
+local function through(from, to, bytes)
+  local engine = connection.extra(from).engine
+  if not engine then return bytes end
+  local other = connection.extra(to).engine
+  engine:write(bytes)
+  other:feed(engine:output())
+  return other:read(2 * PIECE)
+end
 
 -- Bytes go from one outbox to the other's input. Returns whether any did.
 local function move(from, to, now)
   if not core.hungry(to) then return false end
   local bytes = core.output(from, now, PIECE)
   if bytes ~= "" then
-    core.feed(to, bytes, now)
+    core.feed(to, through(from, to, bytes), now)
   elseif core.state(from) == "closed" and core.state(to) ~= "closed" then
     core.eof(to, now)
   else
@@ -91,17 +102,22 @@ local function transport(host)
 
   function t.peer() end
 
+  function t.tls(ws)
+    local engine = extra(ws).engine
+    return engine and engine:info()
+  end
+
   return t
 end
 
-local FIELDS = { "path", "headers", "data" }
+local FIELDS = { "path", "headers", "data", "tls" }
 
 local function check_request(given)
   if type(given) ~= "table" then
     error("the request must be a table, got " .. type(given), 3)
   end
   for name in pairs(given) do
-    if name ~= "path" and name ~= "headers" and name ~= "data" then
+    if name ~= "path" and name ~= "headers" and name ~= "data" and name ~= "tls" then
       local near = options.nearest(tostring(name), FIELDS)
       error(("unknown field '%s' of the request"):format(tostring(name))
         .. (near and (" (did you mean '%s'?)"):format(near) or ""), 3)
@@ -123,12 +139,20 @@ end
 
 --- A function that makes pairs for a host.
 ---@param host table
----@return fun(request?: { path: string?, headers: table?, data: any }): duplex.Connection, duplex.Connection
+---@return fun(request?: { path: string?, headers: table?, data: any, tls: { server: table, client: table }? }): duplex.Connection, duplex.Connection
 function pair.new(host)
   local class
   return function(request)
     request = request or {}
     check_request(request)
+    local ours, theirs, id
+    if request.tls then
+      if type(request.tls) ~= "table" then
+        error("tls of the request must be { server = ..., client = ... }", 2)
+      end
+      ours, theirs, id = secure.pair(request.tls, 2)
+      if not ours then return nil, theirs, id end
+    end
     local t = transport(host)
     class = class or connection.class(host, t)
     local now = host.now()
@@ -150,6 +174,9 @@ function pair.new(host)
     core.open(client, now)
     local a, b = connection.extra(client), connection.extra(server)
     a.peer, b.peer = server, client
+    a.engine, b.engine = theirs, ours
+    core.secure(client, ours ~= nil)
+    core.secure(server, ours ~= nil)
     a.changed, b.changed = host.event(), host.event()
     server.data = request.data
     return client, server

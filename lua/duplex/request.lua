@@ -16,6 +16,7 @@ local request = {}
 ---  joined with ", "
 ---@field address string|nil the client's
 ---@field secure boolean came over TLS
+---@field tls table|nil what was agreed on, and with whom: see ws.tls
 ---@field upgrade boolean wants to become a WebSocket
 ---@field data any becomes ws.data
 local fields = {}
@@ -56,6 +57,13 @@ function fields.query(self)
   return rawget(self, "query")
 end
 
+function fields.secure(self) return self.ws ~= nil and core.secure(self.ws) end
+
+function fields.tls(self)
+  self.tls = self.ws and self.ws.tls
+  return rawget(self, "tls")
+end
+
 function fields.upgrade(self) return (core.examine(self.raw, 256)) == "upgrade" end
 
 local metatable = {
@@ -70,7 +78,7 @@ local metatable = {
 ---@param ws? duplex.Connection the connection it came on
 ---@return duplex.Request
 function request.new(raw, ws)
-  return setmetatable({ raw = raw, address = ws and ws.address, secure = false }, metatable)
+  return setmetatable({ raw = raw, ws = ws, address = ws and ws.address }, metatable)
 end
 
 return request

@@ -6,6 +6,7 @@ local core = require "duplex.core"
 local handshake = require "duplex.handshake"
 local log = require "duplex.log"
 local options = require "duplex.options"
+local secure = require "duplex.secure"
 
 local server = {}
 
@@ -15,7 +16,7 @@ local RETRY_ACCEPT = 0.1 -- seconds, when descriptors or memory are short
 
 ---@class duplex.Server
 ---@field port integer|nil bound
----@field url string where it listens, "ws://127.0.0.1:8080"
+---@field url string where it listens, "ws://127.0.0.1:8080" or "wss://..."
 ---@field connections table<duplex.Connection, true> whose handlers run
 local methods = {}
 local metatable = { __index = methods, __name = "duplex.server" }
@@ -52,13 +53,26 @@ local function callbacks(self)
   return handled, served
 end
 
+-- Handshakes cost memory and, with TLS, time: more of them wait in the kernel.
+local function await_room(self)
+  while self.handshakes >= self.options.max_handshakes do
+    self.room:clear()
+    self.room:wait()
+  end
+end
+
 local function accept_loop(listener, self)
   local ws
   while true do
+    await_room(self)
     ws = ws or core.connection("server", self.settings, self.class, self.host.now())
     local ok, message, id = listener:accept(ws)
     if ok then
       self.count = self.count + 1
+      self.handshakes = self.handshakes + 1
+      if self.tls then
+        core.secure(ws, self.transport.secure(ws, self.tls:engine()))
+      end
       self.host.brief(handshake, self.served, ws, self)
       ws = nil
     elseif id == "CLOSED" then
@@ -104,6 +118,23 @@ function methods:stop(grace)
   return true
 end
 
+--- Reads the certificates again. Connections that live go on with the old ones;
+--- when the new ones cannot be used, the server goes on with the old ones too.
+---@param given? table TLS options, default: those of before
+---@return true|nil ok, string? message, string? id "TLS"
+function methods:reload_tls(given)
+  local checked = self.options.tls
+  if not checked then error("this server has no option 'tls'", 2) end
+  if given ~= nil then
+    checked = options.check("server", { tls = given }, 2).tls
+    if not checked then error("TLS cannot be switched off", 2) end
+  end
+  local context, message, id = secure.context("server", checked)
+  if not context then return nil, message, id end
+  self.tls, self.options.tls = context, checked
+  return true
+end
+
 --- Waits until the server has stopped.
 ---@return true
 function methods:wait() return self.stopped:wait() end
@@ -130,17 +161,26 @@ end
 ---@param host table the event loop
 ---@param given table options, see docs/options.md
 ---@param handler fun(ws: duplex.Connection) run as a task for each
----@return duplex.Server|nil server, string? message, string? id "ADDRESS"
+---@return duplex.Server|nil server, string? message, string? id "ADDRESS" or "TLS"
 function server.serve(host, given, handler)
   local checked = options.check("server", given, 3)
   if type(handler) ~= "function" then
     error("handler must be a function, got " .. type(handler), 3)
+  end
+  local tls, message, id
+  if checked.tls then
+    if not host.transport.secure then
+      error(("host '%s' has no TLS"):format(tostring(host.name)), 3)
+    end
+    tls, message, id = secure.context("server", checked.tls)
+    if not tls then return nil, message, id end
   end
   local descriptors = host.descriptors and host.descriptors() or math.huge
   local self = setmetatable({
     host = host,
     transport = host.transport,
     options = checked,
+    tls = tls,
     settings = core.settings(checked),
     class = host.class,
     handler = handler,
@@ -150,18 +190,23 @@ function server.serve(host, given, handler)
     connections = {},
     waiting = {}, -- for a head: "first" or "idle"
     count = 0, -- of connections, handshakes included
+    handshakes = 0, -- of these, without a first request yet
+    room = host.event(), -- for another handshake
     empty = host.event(),
     stopped = host.event(),
     registry = host.servers,
   }, metatable)
   self.handled, self.served = callbacks(self)
-  local listeners, message, id = host.listen(checked)
+  local listeners
+  listeners, message, id = host.listen(checked)
   if not listeners then return nil, message, id end
   self.listeners = listeners
   local address, port = listeners[1]:address()
   self.port = port
-  self.url = port and ("ws://%s:%d"):format(host_in_url(
-    checked.host == "*" and "127.0.0.1" or address), port) or "ws+unix:" .. address
+  local scheme = tls and "wss" or "ws"
+  self.url = port and ("%s://%s:%d"):format(scheme, host_in_url(
+    checked.host == "*" and "127.0.0.1" or address), port)
+    or ("%s+unix:%s"):format(scheme, address)
   for _, listener in ipairs(listeners) do
     host.spawn(accept_loop, host.log_failure, listener, self)
   end

@@ -2,6 +2,8 @@
 -- WebSocket URLs (RFC 6455 3, RFC 3986) taken apart, and redirects. Error
 -- texts hide all that stands before the "@": a password or, as often, a token.
 
+local address = require "duplex.address"
+
 local url = {}
 
 local MAX_BYTES = 8192 -- servers and proxies refuse longer request lines
@@ -77,39 +79,13 @@ function url.query(text)
   return values
 end
 
-local function is_ipv4(text)
-  local numbers = { text:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$") }
-  for _, number in ipairs(numbers) do
-    -- A leading zero means octal to some resolvers and nothing to others.
-    if tonumber(number) > 255 or number:find("^0%d") then return false end
-  end
-  return #numbers == 4
-end
-
--- The number of groups in a part of an IPv6 address; 99 for a malformed one.
-local function count_groups(text, may_end_in_ipv4)
-  local count = 0
-  for group, at in (text ~= "" and text .. ":" or ""):gmatch("([^:]*):()") do
-    local ipv4 = may_end_in_ipv4 and at > #text and is_ipv4(group)
-    local one = group:find("^%x%x?%x?%x?$") and 1 or 99
-    count = count + (ipv4 and 2 or one)
-  end
-  return count
-end
-
-local function is_ipv6(text) -- RFC 4291 2.2
-  local left, right = text:match("^(.-)::(.*)$")
-  if not left then return count_groups(text, true) == 8 end
-  return count_groups(left) + count_groups(right, true) <= 7
-end
-
 -- What is wrong with a host, or nil.
 local function bad_host(host, bracketed)
   local label = host:match("([^.]*)%.?$")
   if bracketed then
     local zone = host:find("%", 1, true)
     return zone and "an IPv6 zone id (a URL cannot have one)"
-      or not is_ipv6(host) and "a malformed IPv6 address" or nil
+      or not (host:find(":", 1, true) and address.bytes(host)) and "a malformed IPv6 address" or nil
   elseif host == "" then
     return "no host"
   elseif host:find("[\128-\255]") then
@@ -119,7 +95,7 @@ local function bad_host(host, bracketed)
   elseif #host > 253 or host:find("%.%.") or host:find("^%.") then
     return "a host with an empty label or longer than 253 bytes"
   elseif (label:find("^%d+$") or label:find("^0[xX]%x*$"))
-    and not is_ipv4(host) then
+    and not address.bytes(host) then
     -- "127.1" and "0x7f.1" reach 127.0.0.1 through some resolvers: what
     -- ends like a number must be an address in the one usual form.
     return "a malformed IPv4 address"

@@ -3,16 +3,20 @@
 
 local cases = require "spec.support.cases"
 local conform = require "spec.support.conform"
+local pki = require "spec.support.pki"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
+local secure_raw = require "spec.support.secure_raw"
 local volumes = require "spec.support.volumes"
 
-describe("a client conforms to RFC 6455", function()
+-- 'peers' are raw or secure_raw, which listen alike.
+local function conforms(peers)
   local listener, client
 
   setup(function()
-    listener = raw.listen()
-    client = process.lua { "spec/support/echo_client.lua", listener.url, "67108864" }
+    listener = peers.listen()
+    client = process.lua({ "spec/support/echo_client.lua", listener.url, "67108864" },
+      { before = ("export SSL_CERT_FILE='%s';"):format(pki.ca) })
   end)
 
   teardown(function()
@@ -121,4 +125,7 @@ describe("a client conforms to RFC 6455", function()
     assert.same({ "exit", 0 }, { client:stop() })
     assert.equal("", client.log)
   end)
-end)
+end
+
+describe("a client conforms to RFC 6455", function() conforms(raw) end)
+describe("a client conforms to RFC 6455 over wss", function() conforms(secure_raw) end)

@@ -86,11 +86,14 @@ describe("options.check", function()
     { "client", "headers", { A = { "x", 1 } },
       "option 'headers' has 'A', which is no string or has a value that is none" },
     { "client", "headers", "A: x", "option 'headers' must be a table of headers, got string" },
-    { "client", "tls", {}, "option 'tls' needs duplex.tls, which is not built into this version" },
-    { "server", "tls", true, "option 'tls' needs duplex.tls, which is not built into this version" },
+    { "server", "tls", true, "option 'tls' must be a table of TLS options or false, got boolean" },
+    { "server", "tls", {}, "option 'tls.certificate' is missing" },
+    { "client", "tls", { verfy = true }, "unknown option 'tls.verfy' (did you mean 'tls.verify'?)" },
+    { "client", "proxy_tls", { ca = 1 }, "option 'proxy_tls.ca' must be a path or PEM text, got 1" },
+    { "client", "tls", { tickets = true }, "option 'tls.tickets' is not for the client" },
     { "server", "compression", true,
       "option 'compression' needs permessage-deflate, which is not built into this version" },
-    { "client", "proxy", "http://p", "option 'proxy' needs proxy support, which is not built into this version" },
+    { "client", "proxy", true, "option 'proxy' must be a string or false, got boolean" },
   }
   for _, row in ipairs(bad) do
     it("raises: " .. row[4], function()
@@ -172,7 +175,11 @@ describe("options.rows", function()
       assert.is_nil(row[1])
       if row.default ~= nil then
         local role = row.role == "both" and "client" or row.role
-        assert.equal(row.default, options.check(role, { [row.name] = row.default })[row.name])
+        local name = row.name:match("^tls%.(.*)")
+        local given = name and { tls = { [name] = row.default, certificate = "c.pem" } }
+          or { [row.name] = row.default }
+        local kept = options.check(role, given)
+        assert.same(row.default, (name and kept.tls or kept)[name or row.name])
       end
     end
   end)

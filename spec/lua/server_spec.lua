@@ -40,7 +40,7 @@ describe("duplex.serve", function()
       { { port = 1, unix = "/x" }, nothing, "exclude each other" },
       { {}, nil, "server_spec.lua:%d+: handler must be a function, got nil" },
       { "8080", nothing, "options must be a table" },
-      { { tls = {} }, nothing, "needs duplex.tls, which is not built into this version" },
+      { { tls = {} }, nothing, "server_spec.lua:%d+: option 'tls.certificate' is missing" },
       { { compression = true }, nothing, "needs permessage%-deflate" },
     }
     for _, row in ipairs(rows) do

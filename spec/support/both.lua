@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
--- The same case for two ways to join two connections: over a socket and in
--- memory. local case = both.cases(it); case("does x", function(a, b) ... end)
+-- The same case for the ways to join two connections: over a socket, over TLS
+-- and in memory. local case = both.cases(it); case("does x", function(a, b) ... end)
 
 local duplex = require "duplex"
+local pki = require "spec.support.pki"
 local run = require "spec.support.run"
 
 local both = {}
@@ -24,11 +25,21 @@ function both.socket(body, client_options, server_options)
   done:set()
 end
 
+-- TLS options of both ends.
+local function tls()
+  local pair = pki.certificate()
+  return { client = { ca = pki.ca }, server = { certificate = pair.certificate, key = pair.key } }
+end
+
 --- A function that adds cases with busted's 'it'.
 function both.cases(it)
   return function(name, body)
     it(name .. " (socket)", run(function() both.socket(body) end))
+    it(name .. " (TLS)", run(function()
+      both.socket(body, { tls = tls().client }, { tls = tls().server })
+    end))
     it(name .. " (pair)", run(function() body(duplex.pair()) end))
+    it(name .. " (pair, TLS)", run(function() body(assert(duplex.pair { tls = tls() })) end))
     it(name .. " (pair, turned round)", run(function()
       local client, server = duplex.pair()
       body(server, client)

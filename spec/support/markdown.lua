@@ -51,22 +51,29 @@ end
 
 -- ---- programs ----
 
---- Programs are the Lua blocks that begin with "-- file: NAME", or with
---- "-- file: NAME, runs until Ctrl-C". A comment "--> text" is a line that
---- the program prints. Port 8080 stands for one that is free here: another for
---- each program that listens on it.
+--- A port on which nobody listens, as text.
+function markdown.free_port()
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  local _, port = listener:getsockname()
+  listener:close()
+  return tostring(port)
+end
+
+--- Programs are the blocks that begin with "-- file: NAME.lua", or with
+--- "-- file: NAME.lua, runs until Ctrl-C"; scripts of the shell with
+--- "# file: NAME.sh". A comment "--> text" is a line that the program prints.
+--- Ports 8080 and 8443 stand for one that is free here: another for each program
+--- that listens on it.
 ---@return table[] { name, stays, text, expected, line }
 function markdown.programs(page)
   local programs, port = {}, nil
   for _, block in ipairs(page.blocks) do
-    local name, rest = block.text:match("^%-%- file: ([%w_]+%.lua)([^\n]*)\n")
-    if block.language == "lua" and name then
-      if not port or block.text:find("port = 8080", 1, true) then
-        local listener = assert(socket.bind("127.0.0.1", 0))
-        port = select(2, listener:getsockname())
-        listener:close()
+    local name, extension, rest = block.text:match("^[-#]+ file: ([%w_]+%.(%l+))([^\n]*)\n")
+    if name and block.language == extension then
+      if not port or block.text:find("port = 8%d%d%d") then
+        port = markdown.free_port()
       end
-      local text = block.text:gsub("8080", tostring(port))
+      local text = block.text:gsub("8080", port):gsub("8443", port)
       local expected = {}
       for line in text:gmatch("%-%-> ([^\n]*)") do expected[#expected + 1] = line end
       table.insert(programs, {
@@ -90,10 +97,17 @@ function markdown.start(program, folder)
   local file = assert(io.open(folder .. "/" .. program.name, "w"))
   file:write(program.text)
   file:close()
-  local lib = absolute(os.getenv("DUPLEX_BUILD") or "build/5.4") .. "/lib/?.so"
-  return child.start("sh", "-c", ([[cd '%s' && LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' \
-    LUA_CPATH='%s;;' exec %s -e 'io.stdout:setvbuf("line")' '%s']])
-    :format(folder, root, root, lib, child.lua, program.name))
+  local how = program.name:find("%.sh$") and "sh -e" or child.lua .. [[ -e 'io.stdout:setvbuf("line")']]
+  return markdown.shell(("exec %s %s"):format(how, program.name), folder)
+end
+
+--- Starts a line of the shell in a folder, where "duplex" is the command.
+---@return table child see spec/support/child.lua
+function markdown.shell(line, folder)
+  local build = absolute(os.getenv("DUPLEX_BUILD") or "build/5.4")
+  return child.start("sh", "-c", ([[cd '%s' && export DUPLEX_BUILD='%s' PATH="%s/bin:$PATH" \
+    LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' LUA_CPATH='%s/lib/?.so;;'
+    %s]]):format(folder, build, root, root, root, build, line))
 end
 
 --- Lines as they are compared: print separates values with tabs.

@@ -15,11 +15,16 @@ connect.spec = {
     .. "Each line of input is sent as a text message, and what comes back is shown.\n"
     .. "Ends with the input, or with the connection.",
   rows = {
-    { name = "URL", required = true, text = "ws://host:port/path" },
+    { name = "URL", required = true, text = "ws://host:port/path, or wss://" },
     { name = "--unix", value = "PATH", text = "Connect to a Unix socket; the URL then gives Host and path." },
     { name = "--header", value = "LINE", many = true, text = 'A header of the handshake: "Name: value"; may be repeated.' },
     { name = "--subprotocol", value = "NAME", text = "Subprotocol to offer." },
     { name = "--origin", value = "ORIGIN", text = "Origin header to send." },
+    { name = "--ca", value = "FILE", text = "Authorities to trust (PEM) instead of the system's." },
+    { name = "--insecure", text = "Do not verify the server's certificate." },
+    { name = "--certificate", value = "FILE", text = "Own certificate chain (PEM), for servers that ask." },
+    { name = "--key", value = "FILE", text = "Private key of the certificate." },
+    { name = "--proxy", value = "URL", text = "Proxy: http, https, socks5 or socks5h; none: of the environment." },
     { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages end the connection." },
   },
 }
@@ -122,6 +127,11 @@ function connect.run(values)
     local fine, ws, message, _, response = pcall(duplex.connect, values.url, {
       headers = headers, unix = values.unix, max_message = values.max_message,
       subprotocols = values.subprotocol and { values.subprotocol },
+      proxy = values.proxy,
+      tls = {
+        ca = values.ca, certificate = values.certificate, key = values.key,
+        verify = not values.insecure,
+      },
     })
     if not fine then ws, message, status = nil, ws, 2 end
     if not ws then

@@ -11,6 +11,9 @@ echo.spec = {
     { name = "--host", value = "ADDRESS", default = "127.0.0.1", text = "Address to listen on; * for all." },
     { name = "--port", value = "N", number = true, default = 8080, text = "TCP port; 0 for any free one." },
     { name = "--unix", value = "PATH", text = "Listen on a Unix socket instead." },
+    { name = "--tls", text = "Speak TLS: wss instead of ws. Needs --certificate." },
+    { name = "--certificate", value = "FILE", text = "Certificate chain (PEM); read again on SIGHUP." },
+    { name = "--key", value = "FILE", text = "Private key of the certificate; none: it is in the same file." },
     { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages close the connection (1009)." },
   },
 }
@@ -21,17 +24,30 @@ local function handler(ws)
   end
 end
 
+-- New certificates come with SIGHUP, as for other servers.
+local function reload(duplex, server)
+  while duplex.signal("SIGHUP") do
+    local ok, message = server:reload_tls()
+    io.stderr:write("duplex: ", ok and "read the certificate again" or message, "\n")
+  end
+end
+
 local KEPT = 8 * 1024 * 1024 -- bytes of freed memory, for the next messages
 
 function echo.run(values)
+  if (values.certificate or values.key) and not values.tls then
+    io.stderr:write("duplex: --certificate and --key need --tls\n")
+    return 2
+  end
   local duplex = require "duplex"
   local loop = require "duplex.loop"
   loop.descriptors(true) -- as many as the system allows
   loop.keep_freed(KEPT) -- large messages come and go all the time
   local status = 0
   duplex.run(function()
-    local options = { host = values.host, port = values.port, max_message = values.max_message }
-    if values.unix then options = { unix = values.unix, max_message = values.max_message } end
+    local options = { max_message = values.max_message, unix = values.unix }
+    if not values.unix then options.host, options.port = values.host, values.port end
+    if values.tls then options.tls = { certificate = values.certificate, key = values.key } end
     local fine, server, message = pcall(duplex.serve, options, handler)
     if not fine then server, message = nil, server end
     if not server then
@@ -41,6 +57,7 @@ function echo.run(values)
     end
     io.stdout:write("listening on ", server.url, "\n")
     io.stdout:flush()
+    if values.tls then duplex.spawn(reload, duplex, server) end
   end)
   return status
 end

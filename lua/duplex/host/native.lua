@@ -38,7 +38,14 @@ native.transport = {
   on_end = loop.on_end,
   peer = loop.peer,
   methods = loop.methods,
+  secure = loop.secure,
 }
+
+--- What TLS agreed on.
+function native.transport.tls(ws)
+  local tls = package.loaded["duplex.tls"]
+  return tls and tls.info(ws)
+end
 
 native.class = connection.class(native, native.transport)
 

@@ -1,0 +1,80 @@
+-- SPDX-License-Identifier: MIT
+-- Every option once: its name, type, unit, range, default and meaning. What
+-- the rows say is what options.lua checks, and docs/options.md is made of them.
+
+---@class duplex.option
+---@field name string "tls.ca" is the ca of the table tls
+---@field role "server"|"client"|"both"
+---@field type string as in error texts; "number or false": 0 and false = off
+---@field default any nil = none
+---@field min? number of a string or list: bytes or elements
+---@field max? number
+---@field unit? string
+---@field text string its meaning
+---@field needs? string what this version lacks to honour it
+
+local COLUMNS =
+  { "name", "role", "type", "default", "min", "max", "unit", "text", "needs" }
+local DAY, INT, TIB = 86400, 2147483647, 1099511627776
+
+---@type duplex.option[]
+local rows = {
+  -- luacheck: no max line length
+  { "host",             "server", "string",            "127.0.0.1", 1,   255,     "bytes",           'Address or name to listen on; "*" = every address of this machine.' },
+  { "port",             "server", "integer",           0,           0,   65535,   nil,               "TCP port; 0 = any free one, see server.port." },
+  { "unix",             "server", "string",            nil,         1,   107,     "bytes",           "Path of a Unix socket to listen on, instead of host and port." },
+  { "fd",               "server", "integer",           nil,         0,   INT,     nil,               "A listening socket that is open already, instead of host and port." },
+  { "reuseport",        "server", "boolean",           false,       nil, nil,     nil,               "Share the port with other processes that set this too (SO_REUSEPORT)." },
+  { "backlog",          "server", "integer",           1024,        1,   65535,   "connections",     "Connections that the kernel holds until they are accepted; it may cap this itself." },
+  { "tls",              "server", "table of TLS options or false", false,    nil, nil,     nil,               "Serve wss and https instead of ws and http." },
+  { "origins",          "server", "list or function",  nil,         0,   1000,    "entries",         'Web pages that may connect, such as "https://*.example.com", or a function; default: those of the same host.' },
+  { "subprotocols",     "server", "list or function",  nil,         0,   100,     "entries",         "Subprotocols spoken here, best first, or a function that chooses one." },
+  { "max_connections",  "server", "integer",           nil,         1,   INT,     "connections",     "More are answered with 503; default: RLIMIT_NOFILE less 64." },
+  { "max_handshakes",   "server", "integer",           1024,        1,   INT,     "connections",     "Connections that have not sent a whole request yet; more wait in the kernel until there is room." },
+  { "on_request",       "server", "function",          nil,         nil, nil,     nil,               "Called before the upgrade: returns nothing to go on, or status, body, headers; an error is answered with 500." },
+  { "unix",             "client", "string",            nil,         1,   107,     "bytes",           "Path of a Unix socket to connect to; the URL then only gives the Host header and the path." },
+  { "headers",          "client", "table of headers",  nil,         nil, nil,     nil,               "Headers of the handshake request: { Name = value } or { Name = { value, value } }." },
+  { "subprotocols",     "client", "list",              nil,         0,   100,     "entries",         "Subprotocols to offer, best first." },
+  { "tls",              "client", "table of TLS options or false", false,    nil, nil,     nil,               "For wss; without it the system's authorities are trusted." },
+  { "proxy",            "client", "string or false",   nil,         1,   8192,    "bytes",           'URL of a proxy: http, https (CONNECT), socks5 (names are resolved here) or socks5h (by the proxy), "http://user:password@host:port"; ports 80, 443 and 1080 unless given; false = none; default: the environment variables (wss_proxy, https_proxy, no_proxy, ...), see the guide.' },
+  { "proxy_tls",        "client", "table of TLS options or false", false,    nil, nil,     nil,               "The same as tls, for the proxy of an https:// URL." },
+  { "redirects",        "client", "integer",           5,           0,   20,      "redirects",       "Redirects to follow; never from wss to ws, and credentials stay with their origin; 0 = none." },
+  { "compression",      "both",   "boolean or table",  false,       nil, nil,     nil,               "Compression of messages (RFC 7692).", "permessage-deflate" },
+  { "log",              "both",   "function or false", nil,         nil, nil,     nil,               "function(level, message, fields); false = silence; default: lines on stderr." },
+  { "open_timeout",     "both",   "number or false",   10,          0,   DAY,     "seconds",         "From connecting or accepting to the end of the handshake; 0 or false = no limit." },
+  { "ping_interval",    "both",   "number or false",   20,          0,   DAY,     "seconds",         "Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60." },
+  { "ping_timeout",     "both",   "number or false",   20,          0,   DAY,     "seconds",         "Silence after that ping before the connection is LOST; counts while this side reads; 0 or false = no limit." },
+  { "close_timeout",    "both",   "number",            10,          0,   DAY,     "seconds",         "To wait for the peer's close frame after ours; 0 = cut without waiting." },
+  { "send_timeout",     "both",   "number or false",   30,          0,   DAY,     "seconds",         "A peer that takes no byte for this long while some wait is LOST; 0 or false = no limit." },
+  { "max_message",      "both",   "integer",           1048576,     1,   TIB,     "bytes",           "A larger message, after inflation, closes the connection with 1009." },
+  { "max_fragments",    "both",   "integer",           131072,      1,   INT,     "frames",          "Frames of one message; more close the connection. A fragment costs no memory of its own." },
+  { "max_header_bytes", "both",   "integer",           16384,       256, 1048576, "bytes",           "Size of the peer's handshake; a larger one is refused." },
+  { "max_headers",      "both",   "integer",           100,         1,   10000,   "lines",           "Header lines of the peer's handshake; more are refused." },
+  { "max_queue",        "both",   "integer",           16,          1,   65536,   "messages",        "Messages decoded before the program asks for them; reading then stops until it does." },
+  { "max_queue_bytes",  "both",   "integer",           1048576,     1,   TIB,     "bytes",           "The same in bytes; one message always fits." },
+  { "high_mark",        "both",   "integer",           65536,       1,   TIB,     "bytes",           "send waits while more than this waits to leave." },
+  { "max_outbox",       "both",   "integer",           1048576,     1,   TIB,     "bytes",           "When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits." },
+  { "max_control_rate", "both",   "integer",           10000,       1,   1000000, "frames a second", "Pings, pongs and closes from the peer; more close the connection." },
+  { "tls.certificate",  "both",   "path or PEM text",  nil,         1,   4096,    "bytes",           "Own certificate, and behind it those of the authorities between it and the root. Servers need one." },
+  { "tls.key",          "both",   "path or PEM text",  nil,         1,   4096,    "bytes",           "Its private key; default: it is with the certificate." },
+  { "tls.passphrase",   "both",   "string or function", nil,        1,   1024,    "bytes",           "Of an encrypted key, or a function that returns it." },
+  { "tls.ca",           "both",   "path or PEM text",  nil,         1,   4096,    "bytes",           "Authorities to trust: a file, a directory of hashed names, or text; default for clients: the system's." },
+  { "tls.minimum_version", "both", '"1.2" or "1.3"',   "1.2",       nil, nil,     nil,               "Oldest version of TLS to speak." },
+  { "tls.maximum_version", "both", '"1.2" or "1.3"',   nil,         nil, nil,     nil,               "Newest version of TLS to speak; default: the newest there is." },
+  { "tls.ciphers",      "both",   "string",            nil,         1,   4096,    "bytes",           "Ciphers of TLS 1.2, as OpenSSL names them; default: OpenSSL's." },
+  { "tls.ciphersuites", "both",   "string",            nil,         1,   4096,    "bytes",           "Ciphers of TLS 1.3, as OpenSSL names them; default: OpenSSL's." },
+  { "tls.alpn",         "both",   "list",              { "http/1.1" }, 0, 16,     "entries",         "Protocols to agree on (RFC 7301), best first." },
+  { "tls.certificates", "server", "list of tables",    nil,         1,   1000,    "entries",         "More certificates, chosen by the name that a client asks for: { certificate, key, passphrase, ocsp }." },
+  { "tls.client_certificates", "server", '"required" or "optional" or false', false, nil, nil, nil, "Ask clients for a certificate that tls.ca has issued." },
+  { "tls.tickets",      "server", "boolean",           true,        nil, nil,     nil,               "Let clients resume sessions." },
+  { "tls.ocsp",         "server", "string",            nil,         1,   4096,    "bytes",           "Path of an OCSP response (DER) for tls.certificate, sent to clients that ask for one." },
+  { "tls.verify",       "client", "boolean",           true,        nil, nil,     nil,               "Whether the certificate and the name in it are verified; false is for experiments." },
+  { "tls.server_name",  "client", "string",            nil,         1,   255,     "bytes",           "Name to ask for and to verify; default: the host of the URL." },
+  { "tls.resume",       "client", "boolean",           true,        nil, nil,     nil,               "Keep sessions, to be quicker when connecting again." },
+}
+
+for _, row in ipairs(rows) do
+  for i, column in ipairs(COLUMNS) do row[column], row[i] = row[i], nil end
+end
+
+return rows
