@@ -13,8 +13,14 @@ local UNICODE = { "", "é ñ", "שלום مرحبا", "👩‍🚀 🏳️‍�
 --- Defines the cases.
 ---@param it function of the spec
 ---@param server fun(): string the URL, without a path
-return function(it, server)
-  local function connect(path, options) return assert(duplex.connect(server() .. path, options)) end
+---@param tls? table option of connect
+---@param said? string what their /seen says between code and reason, default a space
+return function(it, server, tls, said)
+  local function connect(path, options)
+    options = options or {}
+    options.tls = tls
+    return assert(duplex.connect(server() .. path, options))
+  end
 
   -- How the other side saw the end of the connection with this key.
   local function seen(key)
@@ -104,7 +110,7 @@ return function(it, server)
       ws:close(row[1], row[2])
       assert.equal(row[1], ws.close_code) -- the echo
       assert.is_nil(ws.close_error)
-      assert.equal(row[1] .. " " .. row[2], seen("close-" .. i))
+      assert.equal(row[1] .. (said or " ") .. row[2], seen("close-" .. i))
     end
   end))
 
@@ -171,7 +177,7 @@ return function(it, server)
   end))
 
   it("a refusal, with all that the server said", run(function()
-    local ws, message, id, response = duplex.connect(server() .. "/refused")
+    local ws, message, id, response = duplex.connect(server() .. "/refused", { tls = tls })
     assert.is_nil(ws)
     assert.equal("HTTP", id)
     assert.is_truthy(message:find("401", 1, true))

@@ -1,14 +1,16 @@
 // Two people in two tabs of a real browser use the chat.
-// usage: node chat.mjs SCREENSHOT COMMAND... (the server, told a port)
+// usage: node chat.mjs SCREENSHOT CA COMMAND... (the server, told a port)
+// CA is a file of the certificates that the browser trusts, and means https and
+// wss; "-" is neither.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 import { run } from "./report.mjs";
 
-const [screenshot, ...command] = process.argv.slice(2);
+const [screenshot, authority, ...command] = process.argv.slice(2);
+const secure = authority !== "-";
 const SEEN = { timeout: 8000 };
 
 // ---- the server ----
@@ -19,7 +21,7 @@ async function startServer(port) {
   process.once("exit", () => child.kill("SIGKILL"));
   for await (const line of createInterface(child.stdout)) {
     const url = line.match(/open (http:\S+)/)?.[1];
-    if (url) return { child, url };
+    if (url) return { child, url: secure ? url.replace("http:", "https:") : url };
   }
   throw new Error("the server printed no address");
 }
@@ -44,7 +46,7 @@ async function open(url) {
     const expected = message.text().includes("WebSocket connection to");
     if (message.type() === "error" && !expected) errors.push(message.text());
   });
-  await page.goto(url);
+  page.response = await page.goto(url);
   return page;
 }
 
@@ -96,12 +98,7 @@ const UNICODE = [
 
 let server = await startServer(0);
 const port = new URL(server.url).port;
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM
-    ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync),
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const browser = await launch(secure ? authority : undefined);
 let ada, bob, carol;
 
 await run({
@@ -114,6 +111,16 @@ await run({
     await lists(ada, "Ada", "Bob");
     await lists(bob, "Ada", "Bob");
     assert.match(await bob.title(), /#harbour/);
+  },
+
+  "TLS is what was asked for, and verified": async () => {
+    const { issuer, protocol } = await ada.response.securityDetails() ?? {};
+    if (!secure) return assert.equal(protocol, undefined);
+    assert.deepEqual([issuer, protocol], ["Duplex Spec Root", "TLS 1.3"]);
+    const stranger = await launch(); // does not know the authority
+    const page = await stranger.newPage();
+    await assert.rejects(page.goto(server.url), /ERR_CERT_AUTHORITY_INVALID/);
+    await stranger.close();
   },
 
   "messages go both ways": async () => {

@@ -1,19 +1,23 @@
 // A client made with ws, for the paths of duplex_server.lua.
-// usage: client.mjs URL
+// usage: client.mjs URL [CA [CERTIFICATE KEY]], files for wss: whom to trust, and
+// what to show
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { WebSocket } from "ws";
 import { run } from "./report.mjs";
 import { piece } from "./stream.mjs";
 
-const URL = process.argv[2];
+const [URL, ...files] = process.argv.slice(2);
+const [ca, cert, key] = files.map((path) => readFileSync(path));
+const OPTIONS = { ca, cert, key };
 const SIZES = [0, 1, 125, 126, 127, 65535, 65536, 1_000_000];
 const UNICODE = ["", "é ñ", "שלום مرحبا", "👩‍🚀 🏳️‍🌈", "e\u0301 Z\u0335\u0322", "𠮷𝔘", "\0 \x7f \uffff \u{10ffff}"];
 
 /** An open connection; messages that nobody waits for yet are kept. */
 async function connect(path, protocols = []) {
-  const ws = new WebSocket(URL + path, protocols);
+  const ws = new WebSocket(URL + path, protocols, OPTIONS);
   const kept = [];
   let wake = () => {};
   ws.on("error", () => {}); // "close" follows
@@ -113,7 +117,7 @@ await run({
       const [got] = await once(ws, "pong");
       assert.ok(got.equals(data));
     }
-    const other = new WebSocket(`${URL}/ping`);
+    const other = new WebSocket(`${URL}/ping`, OPTIONS);
     const pinged = once(other, "ping");
     const [answer] = await once(other, "message");
     await pinged;
@@ -180,7 +184,7 @@ await run({
 
   "50 MB both ways at once": async () => {
     const count = 800;
-    const ws = new WebSocket(`${URL}/stream?count=${count}`);
+    const ws = new WebSocket(`${URL}/stream?count=${count}`, OPTIONS);
     let next = 0;
     const report = new Promise((resolve, reject) => {
       ws.on("message", (data, binary) => {
@@ -199,7 +203,7 @@ await run({
   },
 
   "a client that does not read for a while loses nothing": async () => {
-    const ws = new WebSocket(`${URL}/fill?full=node-full`);
+    const ws = new WebSocket(`${URL}/fill?full=node-full`, OPTIONS);
     await once(ws, "open");
     ws.pause();
     const [, id, count] = (await seen("node-full")).match(/^(\S+) (\d+)$/);

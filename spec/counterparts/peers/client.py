@@ -1,9 +1,11 @@
 """A client made with the websockets library, for the paths of duplex_server.lua.
 
-usage: client.py URL
+usage: client.py URL [CA [CERTIFICATE KEY]], files for wss: whom to trust, and
+what to show
 """
 
 import asyncio
+import ssl
 import sys
 import urllib.parse
 
@@ -13,6 +15,9 @@ from websockets.exceptions import ConnectionClosed
 import report
 
 URL = sys.argv[1]
+TLS = {"ssl": ssl.create_default_context(cafile=sys.argv[2])} if sys.argv[2:] else {}
+if sys.argv[3:]:
+    TLS["ssl"].load_cert_chain(*sys.argv[3:])
 SIZES = [0, 1, 125, 126, 127, 65535, 65536, 1_000_000]
 UNICODE = ["", "é ñ", "שלום مرحبا", "👩‍🚀 🏳️‍🌈", "e\u0301 Z\u0335\u0322", "𠮷𝔘", "\0 \x7f \uffff \U0010ffff"]
 cases = {}
@@ -28,7 +33,7 @@ def case(name):
 def connect(path, **query):
     options = query.pop("options", {})
     url = URL + path + "?" + urllib.parse.urlencode(query)
-    return websockets.connect(url, ping_interval=None, max_size=None, **options)
+    return websockets.connect(url, ping_interval=None, max_size=None, **TLS, **options)
 
 
 async def seen(key):

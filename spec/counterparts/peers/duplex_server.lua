@@ -2,7 +2,9 @@
 -- Our end for the clients of others: a path for each thing to try. Prints its
 -- URL. A connection made with ?key=K is remembered: /seen?key=K tells, once it
 -- has ended, how this side saw that.
+-- usage: duplex_server.lua [OPTION=VALUE...], as ping_interval=1 or tls.key=PATH
 
+local core = require "duplex.core"
 local duplex = require "duplex"
 
 local seen = {} -- { event, value } by key
@@ -105,13 +107,46 @@ paths["/seen"] = function(ws)
   ws:send(one.value or "nothing")
 end
 
+-- Who asks, as a proxy in front tells it.
+paths["/forwarded"] = function(ws)
+  local headers = ws.request.headers
+  ws:send(("%s %s"):format(headers["X-Forwarded-Proto"], headers["X-Forwarded-For"]))
+end
+
+paths["/abort"] = function(ws)
+  ws:receive()
+  core.fail(ws, "LOST")
+end
+
+local pages = {
+  ["/"] = { 200, "a page\n" },
+  ["/health"] = { 200, "fine\n" },
+  ["/refused"] = { 401, "who are you?\n", { ["X-Why"] = "no ticket" } },
+}
+
+local options = {
+  subprotocols = { "chat.v2", "chat.v1" },
+  on_request = function(request)
+    local page = pages[request.path]
+    if page then return page[1], page[2], page[3] end
+  end,
+  log = function(level, message)
+    if not message:find("as told", 1, true) then print(level, message) end
+  end,
+}
+for _, word in ipairs(arg) do
+  local name, value = word:match("^([%w_.]+)=(.*)$")
+  local group, key = options, name:match("^tls%.(.*)$")
+  if key then
+    options.tls = options.tls or {}
+    group = options.tls
+  end
+  group[key or name] = tonumber(value) or value
+end
+
 duplex.run(function()
-  local server = assert(duplex.serve({
-    port = 0, subprotocols = { "chat.v2", "chat.v1" },
-    log = function(level, message)
-      if not message:find("as told", 1, true) then print(level, message) end
-    end,
-  }, function(ws)
+  options.port = not options.unix and 0 or nil
+  local server = assert(duplex.serve(options, function(ws)
     if ws.request.path ~= "/seen" and ws.request.query.key then ws:on_close(note_end) end
     paths[ws.request.path](ws)
   end))

@@ -1,11 +1,16 @@
 // A server made with ws, for client_cases.lua and node_spec.lua. Prints its
 // URL. A connection made with ?key=K is remembered: /seen?key=K tells how it
 // ended.
+// usage: server.mjs [CERTIFICATE KEY [CA]], files for wss; with CA, clients have
+// to show a certificate
 
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { WebSocketServer } from "ws";
 import { piece } from "./stream.mjs";
 
+const [cert, key, ca] = process.argv.slice(2).map((path) => readFileSync(path));
 const seen = new Map(); // promises by key, and how to fulfil them
 
 function slot(key) {
@@ -80,7 +85,8 @@ const paths = {
   },
 };
 
-const http = createServer((request, response) => response.writeHead(426).end());
+const refuse = (request, response) => response.writeHead(426).end();
+const http = key ? createSecureServer({ cert, key, ca, requestCert: Boolean(ca) }, refuse) : createServer(refuse);
 const server = new WebSocketServer({
   noServer: true,
   maxPayload: 1024 * 1024,
@@ -103,5 +109,5 @@ http.on("upgrade", (request, socket, head) => {
 });
 
 http.listen(0, "127.0.0.1", () => {
-  console.log(`listening on ws://127.0.0.1:${http.address().port}`);
+  console.log(`listening on ${key ? "wss" : "ws"}://127.0.0.1:${http.address().port}`);
 });

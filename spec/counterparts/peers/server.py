@@ -1,10 +1,14 @@
 """A server made with the websockets library, for client_cases.lua. Prints its URL.
 
 A connection made with ?key=K is remembered: /seen?key=K tells how it ended.
+usage: server.py [CERTIFICATE KEY [CA]], files for wss; with CA, clients have to
+show a certificate
 """
 
 import asyncio
 import http
+import ssl
+import sys
 import urllib.parse
 
 import websockets
@@ -73,12 +77,19 @@ async def refuse(path, headers):
 
 
 async def main():
+    tls = None
+    if sys.argv[1:]:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(*sys.argv[1:3])
+    if sys.argv[3:]:
+        tls.load_verify_locations(sys.argv[3])
+        tls.verify_mode = ssl.CERT_REQUIRED
     async with websockets.serve(
-        serve, "127.0.0.1", 0, process_request=refuse, ping_interval=None,
+        serve, "127.0.0.1", 0, ssl=tls, process_request=refuse, ping_interval=None,
         subprotocols=["chat.v2", "chat.v1"], max_size=1024 * 1024,
     ) as server:
         port = server.sockets[0].getsockname()[1]
-        print(f"listening on ws://127.0.0.1:{port}", flush=True)
+        print(f"listening on {'wss' if tls else 'ws'}://127.0.0.1:{port}", flush=True)
         await asyncio.Future()
 
 
