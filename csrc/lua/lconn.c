@@ -230,6 +230,16 @@ static int conn_expire(lua_State *L) {
   return 0;
 }
 
+/* send_timeout(ws) -> seconds that the peer may take nothing | nil: for ever */
+static int conn_send_timeout(lua_State *L) {
+  double seconds = lconn_check(L, 1)->conn.limits->send_timeout;
+  if (seconds > 0)
+    lua_pushnumber(L, seconds);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
 /* ---- end ---- */
 
 /* close(ws, code, reason, now): begin the closing handshake */
@@ -383,4 +393,5 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"high", conn_high},
                                     {"due", conn_due},
                                     {"expire", conn_expire},
+                                    {"send_timeout", conn_send_timeout},
                                     {NULL, NULL}};

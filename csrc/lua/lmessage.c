@@ -225,9 +225,10 @@ static int message_feed(lua_State *L) {
   return 0;
 }
 
+/* eof(ws, now [, lost]): no more will come, as the peer hung up or was lost */
 static int message_eof(lua_State *L) {
   lconn *c = lconn_check(L, 1);
-  dx_conn_eof(&c->conn, DX_ERR_LOST_EOF);
+  dx_conn_eof(&c->conn, lua_toboolean(L, 3) ? DX_ERR_LOST : DX_ERR_LOST_EOF);
   dx_conn_pump(&c->conn, luaL_checknumber(L, 2));
   return 0;
 }

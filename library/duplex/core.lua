@@ -92,6 +92,10 @@ function core.due(ws) end
 ---@param now number seconds
 function core.expire(ws, now) end
 
+---@param ws duplex.Connection
+---@return number|nil seconds that the peer may take nothing of what is sent
+function core.send_timeout(ws) end
+
 -- ---- the end ----
 
 ---@param code any
@@ -201,7 +205,8 @@ function core.feed(ws, bytes, now) end
 ---No more bytes will come.
 ---@param ws duplex.Connection
 ---@param now number seconds
-function core.eof(ws, now) end
+---@param lost? boolean the peer was lost, it did not just hang up
+function core.eof(ws, now, lost) end
 
 ---@param ws duplex.Connection
 ---@return boolean may more bytes be fed?

@@ -175,7 +175,7 @@ function client.connect(host, address, given)
     if not ws then return nil, message, id, answer end
     ws, instead, message, id, answer = handshake(attempt, ws)
     if ws and host.exiting() then
-      core.close(ws, 1001, "", host.now())
+      dial.drop(attempt, ws, 1001)
       return nil, "STOPPED: the loop is stopping", "STOPPED"
     elseif ws then
       host.clients[core.id(ws)] = ws

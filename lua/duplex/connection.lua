@@ -324,14 +324,20 @@ function connection.class(host, transport)
   return class
 end
 
+--- Tells the transport that there may be something to send, or an end: for
+--- what was done with functions of duplex.core.
+---@param ws duplex.Connection
+function connection.flush(ws) broadcast.flushers[debug.getmetatable(ws)](ws) end
+
 --- Keeps the request of a connection: its head, or what it was made into.
 ---@param ws duplex.Connection
 ---@param value string|duplex.Request
 function connection.set_request(ws, value)
-  if type(value) == "string" then
+  local is_head = type(value) == "string"
+  if is_head and type(core.value(ws, EXTRA)) ~= "table" then
     core.value(ws, EXTRA, value)
   else
-    extra(ws).request = value
+    extra(ws)[is_head and "head" or "request"] = value
   end
 end
 

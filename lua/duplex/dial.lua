@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Reaching a server or a proxy: names, several addresses, one deadline.
 
+local connection = require "duplex.connection"
 local core = require "duplex.core"
 
 local dial = {}
@@ -48,10 +49,14 @@ function dial.no_answer(attempt, peer, message, id)
   return nil, peer.id .. ": " .. what, peer.id
 end
 
---- Hangs up without a word, as WebSockets may before their handshake is done.
+--- Gives up a connection: without a word before its handshake is done.
 ---@param attempt table
 ---@param ws duplex.Connection
-function dial.drop(attempt, ws) core.close(ws, 1000, "", attempt.host.now()) end
+---@param code? integer default 1000
+function dial.drop(attempt, ws, code)
+  core.close(ws, code or 1000, "", attempt.host.now())
+  connection.flush(ws)
+end
 
 -- IPv6 and IPv4 take turns, beginning with the family the system prefers, so
 -- that one broken family costs a quarter of a second (RFC 8305 4).

@@ -16,7 +16,9 @@ local function put(self, ws, bytes)
   while core.high(ws) do
     if not self.transport.wait(ws, "drain") then return nil end
   end
-  return core.put_raw(ws, bytes)
+  local ok = core.put_raw(ws, bytes)
+  connection.flush(ws)
+  return ok
 end
 
 -- Sends what a source gives. Returns whether it is as long as was announced:
@@ -181,6 +183,7 @@ local function upgrade(self, ws, raw, host_header, from)
   if self.stopping then return http.answer(503, "The server is stopping.") end
   -- A hook that waited too long used up the time for the handshake.
   if not core.accept(ws, raw, self.host.now(), protocol) then return http.answer(408) end
+  connection.flush(ws)
   connection.set_request(ws, req or raw)
   if protocol ~= "" then connection.extra(ws).subprotocol = protocol end
   if req and req.data ~= nil then ws.data = req.data end

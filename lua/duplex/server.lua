@@ -2,6 +2,7 @@
 -- A server: listeners, the tasks of its connections, and a graceful end. What
 -- comes before a WebSocket is open is in handshake.lua.
 
+local connection = require "duplex.connection"
 local core = require "duplex.core"
 local handshake = require "duplex.handshake"
 local log = require "duplex.log"
@@ -48,6 +49,7 @@ local function callbacks(self)
     if self.connections[ws] then return end
     -- Answered, or gone: what is still to be sent is, in the background.
     core.close(ws, 1000, "", now())
+    connection.flush(ws)
     leave(self, ws)
   end
   return handled, served
@@ -87,6 +89,11 @@ end
 
 -- ---- the server ----
 
+local function fail(ws, name)
+  core.fail(ws, name)
+  connection.flush(ws)
+end
+
 --- Stops: no new connections, handshakes get 503, open connections are closed
 --- with 1001; waits until handlers are done.
 ---@param grace? number seconds, default 10; then connections are cut
@@ -105,13 +112,17 @@ function methods:stop(grace)
       -- Whoever has begun a request gets an answer.
       if state == "idle" or core.numbers(ws) == 0 then
         core.close(ws, 1000, "", host.now())
+        connection.flush(ws)
       end
     end
-    for ws in pairs(self.connections) do core.close(ws, 1001, "", host.now()) end
+    for ws in pairs(self.connections) do
+      core.close(ws, 1001, "", host.now())
+      connection.flush(ws)
+    end
   end
   if not self.empty:wait(math.max(0, deadline - host.now())) then
-    for ws in pairs(self.waiting) do core.fail(ws, "CLOSED") end
-    for ws in pairs(self.connections) do core.fail(ws, "LOST_CLOSE") end
+    for ws in pairs(self.waiting) do fail(ws, "CLOSED") end
+    for ws in pairs(self.connections) do fail(ws, "LOST_CLOSE") end
   end
   self.stopped:set()
   self.registry[self] = nil

@@ -1,25 +1,40 @@
 -- SPDX-License-Identifier: MIT
--- The same case for the ways to join two connections: over a socket, over TLS
--- and in memory. local case = both.cases(it); case("does x", function(a, b) ... end)
+-- The same case for all ways to join two connections: over a socket, over TLS,
+-- in memory, and over byte streams, the kind that hosts have and a poorer one.
+-- local case = both.cases(it); case("does x", function(a, b) ... end)
 
 local duplex = require "duplex"
+local memory = require "spec.support.memory"
 local pki = require "spec.support.pki"
 local run = require "spec.support.run"
 
 local both = {}
 
+--- Two connections over streams: calls body(client, server).
+---@param plain boolean without what a stream may lack
+function both.streams(plain, body)
+  local bound = duplex.bind(memory.host { plain = plain })
+  local server
+  both.socket(function(client, accepted, serving)
+    server = serving
+    body(client, accepted)
+  end, nil, nil, bound)
+  server:stop(0)
+end
+
 --- Two connections over a socket: calls body(client, server), then lets the
 --- handler go.
-function both.socket(body, client_options, server_options)
+function both.socket(body, client_options, server_options, bound)
+  bound = bound or duplex
   local came, done, accepted = duplex.event(), duplex.event(), nil
   local options = { log = false }
   for name, value in pairs(server_options or {}) do options[name] = value end
-  local server = assert(duplex.serve(options, function(ws)
+  local server = assert(bound.serve(options, function(ws)
     accepted = ws
     came:set()
     done:wait()
   end))
-  local client = assert(duplex.connect(server.url, client_options))
+  local client = assert(bound.connect(server.url, client_options))
   came:wait()
   body(client, accepted, server)
   done:set()
@@ -38,6 +53,8 @@ function both.cases(it)
     it(name .. " (TLS)", run(function()
       both.socket(body, { tls = tls().client }, { tls = tls().server })
     end))
+    it(name .. " (stream)", run(function() both.streams(false, body) end))
+    it(name .. " (plain stream)", run(function() both.streams(true, body) end))
     it(name .. " (pair)", run(function() body(duplex.pair()) end))
     it(name .. " (pair, TLS)", run(function() body(assert(duplex.pair { tls = tls() })) end))
     it(name .. " (pair, turned round)", run(function()

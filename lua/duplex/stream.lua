@@ -1,0 +1,326 @@
+-- SPDX-License-Identifier: MIT
+-- The transport for connections over byte streams, on any event loop that has
+-- tasks. A stream has these methods:
+--
+--   s:read(max, timeout)     -> bytes | nil, message, id    one task at a time
+--     "TIMEOUT": call again, nothing is lost; "EOF": the peer sends no more;
+--     "LOST": nothing comes and nothing goes
+--   s:write(bytes, timeout)  -> true: all of it went | nil, message, id: the
+--     end, also with "TIMEOUT"; one task at a time, beside one that reads
+--   s:close()                whoever still reads or writes gets "LOST"
+--   s:peer()                 -> address, port | address | nothing
+--   s:offer(bytes)           -> how many bytes went without waiting, 0 for none
+--     | nil, message, id: the end (optional)
+--   s:wake()                 a read that waits returns as if by TIMEOUT (optional)
+--   s:shutdown()             no more will be written (optional)
+--
+-- Whoever waits for what a peer may bring reads: the receiver, or who waits for
+-- a pong or for the end. Others wait for that one. When nobody reads for a
+-- while, as the program is busy or only sends, a task of its own does (keep):
+-- so pings are answered, and silent peers are found.
+--
+-- Output goes when its connection's task waits for input, or else in the turn
+-- of the service task: one write for all that was sent until then. It never
+-- waits for a peer, if the stream can do without; what does not go at once is
+-- left to a task that writes (write_out).
+
+local connection = require "duplex.connection"
+local core = require "duplex.core"
+
+local stream = {}
+
+local PIECE = 65536 -- bytes read or written at a time
+local TURN = 65536 -- bytes a receiver may take before others get their turn
+local PER_READ = 1024 -- bytes that a read counts for, besides those it brings
+local INLINE = 16384 -- bytes that a waiting task writes itself, without offer
+local TICK = 0.02 -- seconds; a connection that nobody reads from for one is kept
+local SLICE = 1 -- seconds a read that nobody can wake may wait
+local LINGER = 10 -- seconds that a peer has to hang up after the end
+
+-- What is waited for that a peer may bring.
+local READS = { input = true, change = true, ["end"] = true }
+
+--- The transport for the connections of a host, and what the host needs:
+--- attach(ws, stream) makes ws a connection over that stream, stream(ws [, new])
+--- gives the stream, after replacing it; unsent() counts connections that are
+--- over and still being sent to.
+---@param host table see docs/design.md; event, brief, sleep, now, log_failure
+---@return table transport
+function stream.transport(host)
+  local now, extra = host.now, connection.extra
+  local t = {}
+  local dirty = {} -- links with something to send
+  local recent = {} -- those that were read from a short while ago
+  local service, next_tick, unsent = nil, 0, 0
+  local write_out, call_service
+
+  local function changed(link)
+    if link.waiting > 0 then link.event:set() end
+  end
+
+  local function wait_event(link, timeout)
+    link.event = link.event or host.event()
+    link.event:clear()
+    link.waiting = link.waiting + 1
+    local ok, message, id = link.event:wait(timeout)
+    link.waiting = link.waiting - 1
+    return ok, message, id
+  end
+
+  local function remember(link)
+    if link.recent or link.reading or link.over then return end
+    link.recent = true
+    recent[#recent + 1] = link
+    if not service then call_service() end
+  end
+
+  -- ---- the end ----
+
+  -- Says goodbye: what is left goes out, and the peer may hang up first, so
+  -- that the last close frame is not lost to a reset.
+  local function close_down(link)
+    local s, deadline = link.stream, now() + LINGER
+    local function left() return math.max(0, deadline - now()) end
+    while link.writing and left() > 0 do wait_event(link, left()) end
+    if not link.writing then write_out(link, LINGER) end
+    unsent = unsent - 1
+    while link.reading and left() > 0 do wait_event(link, left()) end
+    if s.shutdown and not link.broken then
+      s:shutdown()
+      while not link.eof and left() > 0 do
+        local bytes, _, id = s:read(PIECE, left())
+        link.eof = not bytes and id ~= "TIMEOUT"
+      end
+    end
+    s:close()
+  end
+
+  -- Looks whether the connection has ended, or is about to by our own wish:
+  -- then whoever receives has to be told.
+  local function look(link)
+    local ws = link.ws
+    if not link.ending and select(3, core.ended(ws)) then
+      link.ending = true
+      if link.reading and link.stream.wake then link.stream:wake() end
+      changed(link)
+    end
+    if link.over or core.state(ws) ~= "closed" then return end
+    link.over = true
+    unsent = unsent + 1
+    changed(link)
+    if link.reading and link.stream.wake then link.stream:wake() end
+    if link.on_end then host.brief(link.on_end, host.log_failure) end
+    host.brief(close_down, host.log_failure, link)
+  end
+
+  -- ---- output ----
+
+  -- The stream takes no more. What the peer sent before may still be read, and
+  -- may hold its close frame; reading will find the end.
+  local function write_failed(link, id)
+    local ws = link.ws
+    link.broken = true
+    if id == "TIMEOUT" then
+      core.fail(ws, "LOST_SEND")
+    elseif not core.hungry(ws) then
+      core.fail(ws, "LOST")
+    end
+  end
+
+  -- The next bytes to write, nil if there are none.
+  local function take(link)
+    local bytes = link.rest or core.output(link.ws, now(), not link.broken and PIECE or nil)
+    link.rest = nil
+    return bytes ~= "" and not link.broken and bytes or nil
+  end
+
+  -- Writes all there is, and waits for the peer to take it.
+  function write_out(link, timeout)
+    link.writing = true
+    for bytes in take, link do
+      local ok, _, id = link.stream:write(bytes, timeout or core.send_timeout(link.ws))
+      if not ok then write_failed(link, id) end
+      changed(link)
+    end
+    link.writing = nil
+    look(link)
+    changed(link)
+  end
+
+  -- Writes what goes without waiting, in a task of its own what does not;
+  -- 'waits': this task may wait a little.
+  local function push(link, waits)
+    local s = link.stream
+    link.dirty = nil
+    while not link.writing and (link.rest or core.outbox(link.ws) > 0) do
+      if not s.offer then
+        if waits and core.outbox(link.ws) <= INLINE then return write_out(link) end
+        link.writing = true
+        return host.brief(write_out, host.log_failure, link)
+      end
+      local bytes = take(link)
+      if not bytes then break end
+      local count, _, id = s:offer(bytes)
+      changed(link)
+      if not count then
+        write_failed(link, id)
+      elseif count < #bytes then
+        link.rest = bytes:sub(count + 1)
+        link.writing = true
+        host.brief(write_out, host.log_failure, link)
+      end
+    end
+    look(link)
+  end
+
+  -- ---- input ----
+
+  -- Reads once; true: look again. 'pumps': this task takes no messages.
+  local function fill(link, timeout, pumps)
+    local ws, began = link.ws, now()
+    local limit = math.max(0, math.min(timeout or math.huge, core.due(ws) - began))
+    if not link.stream.wake then limit = math.min(limit, SLICE) end
+    link.reading = true
+    local bytes, message, id = link.stream:read(PIECE, limit < math.huge and limit or nil)
+    link.reading, link.idle = nil, nil
+    remember(link)
+    local time = now()
+    if bytes then
+      link.credit = link.credit - #bytes - PER_READ
+      if not link.over then core.feed(ws, bytes, time) end
+    elseif id ~= "TIMEOUT" then
+      link.eof = true
+      link.broken = link.broken or id ~= "EOF"
+      core.eof(ws, time, link.broken)
+    elseif core.due(ws) <= time then
+      core.expire(ws, time)
+    elseif timeout and time >= began + timeout then
+      changed(link) -- someone else may want to read
+      return nil, message, id
+    end
+    if pumps or link.ending then core.pump(ws, time) end
+    changed(link)
+    push(link, true)
+    return true
+  end
+
+  -- Reads while nobody else wants to.
+  local function keep(link)
+    core.pump(link.ws, now())
+    while not link.over and not link.reading and link.wanted == 0 and core.hungry(link.ws) do
+      fill(link, nil, true)
+    end
+  end
+
+  -- ---- the service task ----
+
+  -- Those that nobody has read from since the tick before are kept.
+  local function tick()
+    local list = recent
+    recent, next_tick = {}, now() + TICK
+    for _, link in ipairs(list) do
+      link.recent = nil
+      if link.idle and not link.reading then
+        host.brief(keep, host.log_failure, link)
+      elseif not link.reading and not link.over then
+        link.idle = true
+        remember(link)
+      end
+    end
+  end
+
+  local function serve()
+    while recent[1] or dirty[1] do
+      local list = dirty
+      dirty = {}
+      for _, link in ipairs(list) do
+        if link.dirty then push(link) end
+      end
+      if now() >= next_tick then tick() end
+      if recent[1] and not dirty[1] then service:wait(math.max(0, next_tick - now())) end
+      service:clear()
+    end
+    service = nil
+  end
+
+  function call_service()
+    if service then return service:set() end
+    service, next_tick = host.event(), now() + TICK
+    host.brief(serve, host.log_failure)
+  end
+
+  -- ---- what a transport is ----
+
+  --- There may be something to send, or an end. Never waits.
+  function t.flush(ws)
+    local link = extra(ws).link
+    if not link then return end
+    look(link)
+    remember(link)
+    if link.over or link.writing or core.outbox(ws) == 0 then return end
+    if core.high(ws) then return push(link) end
+    if link.dirty then return end
+    link.dirty = true
+    dirty[#dirty + 1] = link
+    call_service()
+  end
+
+  function t.wait(ws, what, timeout)
+    local link = extra(ws).link
+    if not link or link.over then return true end
+    local receives = what == "input"
+    if receives and link.receiving then
+      error("another task is receiving from this connection", 0)
+    end
+    if link.credit <= 0 then
+      link.credit = TURN
+      host.sleep(0)
+    end
+    if not receives then core.pump(ws, now()) end
+    push(link, true)
+    if link.over or receives and link.ending then return true end
+    link.receiving = receives or link.receiving
+    local ok, message, id
+    if READS[what] and not link.reading and core.hungry(ws) then
+      ok, message, id = fill(link, timeout, not receives)
+    else
+      local wants = READS[what] and 1 or 0
+      link.wanted = link.wanted + wants
+      ok, message, id = wait_event(link, timeout)
+      link.wanted = link.wanted - wants
+    end
+    if receives then link.receiving = nil end
+    return ok, message, id
+  end
+
+  function t.on_end(ws, fn)
+    local link = extra(ws).link
+    if not link or link.over then return fn() end
+    link.on_end = fn
+  end
+
+  function t.peer(ws)
+    local link = extra(ws).link
+    if link then return link.address, link.port end
+  end
+
+  function t.attach(ws, s)
+    local link = { ws = ws, stream = s, credit = TURN, wanted = 0, waiting = 0 }
+    link.address, link.port = s:peer()
+    extra(ws).link = link
+    core.again(ws, now())
+    remember(link)
+  end
+
+  function t.stream(ws, new)
+    local link = extra(ws).link
+    link.stream = new or link.stream
+    return link.stream
+  end
+
+  function t.unsent() return unsent end
+
+  return t
+end
+
+return stream

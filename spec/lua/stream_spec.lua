@@ -1,0 +1,280 @@
+-- SPDX-License-Identifier: MIT
+-- The transport for byte streams, over streams in memory. That connections do
+-- over it what they do over sockets is for the other specs of this folder: see
+-- both.lua.
+local duplex = require "duplex"
+local both = require "spec.support.both"
+local bytes = require "spec.support.bytes"
+local memory = require "spec.support.memory"
+local run = require "spec.support.run"
+
+-- A host with a server and a client: bound, ws, ends of the stream, handlers.
+local function joined(handler, server_options, client_options, plain)
+  local host = memory.host { plain = plain }
+  local bound = duplex.bind(host)
+  local options = { log = false }
+  for name, value in pairs(server_options or {}) do options[name] = value end
+  local server = assert(bound.serve(options, handler))
+  local ws = assert(bound.connect(server.url, client_options))
+  return ws, host.made[1], server, bound
+end
+
+local function echo(ws)
+  for data, kind in ws:messages() do ws:send(data, kind) end
+end
+
+-- A handler that does not come back, and what it waits for.
+local function busy()
+  local gone = duplex.event()
+  return function() gone:wait() end, gone
+end
+
+-- it() over rich and over poor streams.
+local function case(name, body)
+  it(name, run(function() body(false) end))
+  it(name .. " (plain)", run(function() body(true) end))
+end
+
+describe("output over a stream", function()
+  case("is one write for all that is sent in a turn", function(plain)
+    local handler, done = busy()
+    local ws, ends = joined(handler, nil, nil, plain)
+    local writes = ends.client.writes
+    for i = 1, 100 do ws:send("message " .. i) end
+    assert.equal(writes, ends.client.writes, "written before others got their turn")
+    both.settle()
+    assert.equal(writes + 1, ends.client.writes)
+    done:set()
+  end)
+
+  case("is one write for the answers to all that came with one read", function(plain)
+    local ws, ends = joined(echo, nil, nil, plain)
+    assert.equal("", ws:ping(1) and "")
+    local writes = ends.server.writes
+    for _ = 1, 100 do ws:send("x") end
+    for _ = 1, 100 do assert.equal("x", (ws:receive(1))) end
+    assert.equal(writes + 1, ends.server.writes)
+  end)
+
+  case("of several tasks does not interleave", function(plain)
+    local ws, _, _, bound = joined(echo, { max_message = 2 ^ 21 }, { max_message = 2 ^ 21 }, plain)
+    local sizes = { 3, 100, 70000, 1000000, 2000 }
+    local tasks = {}
+    for i = 1, 4 do
+      tasks[i] = both.task(function()
+        for _, size in ipairs(sizes) do assert(ws:send(("%d"):format(i):rep(size), "binary")) end
+      end)
+    end
+    local got = {}
+    for _ = 1, 4 * #sizes do
+      local data = assert(ws:receive(5))
+      local who = data:sub(1, 1)
+      assert.equal(who:rep(#data), data)
+      got[who] = (got[who] or "") .. " " .. #data
+    end
+    for i = 1, 4 do
+      tasks[i]()
+      assert.equal(" 3 100 70000 1000000 2000", got[tostring(i)])
+    end
+    bound.spawn(ws.close, ws)
+  end)
+
+  case("that nobody takes ends with LOST after send_timeout", function(plain)
+    local over, ended = duplex.event(), nil
+    local _, ends = joined(function(ws)
+      repeat ended = { ws:send(("x"):rep(65536), "binary") } until not ended[1]
+      over:set()
+    end, { send_timeout = 0.1 }, nil, plain)
+    ends.client.read = function(_, _, timeout) return nil, "TIMEOUT", duplex.sleep(timeout or 1) and "TIMEOUT" end
+    assert.is_true(over:wait(3))
+    assert.same({ nil, "LOST: the peer read nothing for send_timeout", "LOST" }, ended)
+  end)
+
+  case("that was queued before close arrives, though the peer is slow", function(plain)
+    local ws = joined(function(ws)
+      for i = 1, 10 do ws:send(tostring(i):rep(50000)) end
+    end, nil, nil, plain)
+    duplex.sleep(0.05)
+    local count = 0
+    for data in ws:messages() do
+      count = count + 1
+      assert.equal(tostring(count):rep(50000), data)
+      duplex.sleep(0.01)
+    end
+    assert.equal(10, count)
+    assert.same({ 1000 }, { ws.close_code, ws.close_error })
+  end)
+end)
+
+describe("input over a stream", function()
+  case("may come byte by byte", function(plain)
+    local ws, ends = joined(echo, nil, nil, plain)
+    ends.client.cut, ends.server.cut = 1, 1
+    for _, size in ipairs { 0, 1, 125, 126, 2000 } do
+      local data = ("x"):rep(size)
+      ws:send(data)
+      assert.equal(data, (ws:receive(5)))
+    end
+  end)
+
+  case("is not lost when a timeout comes between its bytes", function(plain)
+    local handler, done = busy()
+    local ws, ends = joined(handler, nil, nil, plain)
+    local frame = bytes.frame(0x81, "in two halves")
+    for i = 1, #frame - 1 do
+      ends.server:write(frame:sub(1, i))
+      assert.equal("TIMEOUT", select(3, ws:receive(0.002)))
+      ends.server:write(frame:sub(i + 1))
+      assert.equal("in two halves", (ws:receive(1)))
+    end
+    done:set()
+  end)
+
+  case("that was queued is delivered before the end is told", function(plain)
+    local ws, ends = joined(busy(), nil, nil, plain)
+    ends.server:write(bytes.frame(0x81, "one") .. bytes.frame(0x81, "two"))
+    ends.server.output.ended = true
+    assert.equal("one", (ws:receive(1)))
+    assert.equal("two", (ws:receive(1)))
+    assert.same({ nil, "LOST: the peer hung up without a close frame", "LOST" }, { ws:receive(1) })
+  end)
+
+  case("ends with a reset: LOST", function(plain)
+    local ws, ends = joined(busy(), nil, nil, plain)
+    local receiving = both.task(ws.receive, ws)
+    both.settle()
+    ends.server:reset()
+    assert.same({ nil, "LOST: the connection was lost", "LOST" }, { receiving() })
+    assert.equal("LOST", select(3, ws:send("x")))
+  end)
+
+  case("is read by one task at a time; a second receiver raises", function(plain)
+    local ws = joined(busy(), nil, nil, plain)
+    local receiving = both.task(ws.receive, ws, 0.1)
+    both.settle()
+    assert.error_matches(function() ws:receive() end, "another task is receiving")
+    assert.equal("TIMEOUT", select(3, receiving()))
+  end)
+
+  case("does not starve other tasks, however much there is", function(plain)
+    local ws = joined(function(ws)
+      while ws:send(("x"):rep(60000), "binary") do end
+    end, nil, nil, plain)
+    local turns, over = 0, false
+    duplex.spawn(function()
+      while not over do
+        duplex.sleep(0)
+        turns = turns + 1
+      end
+    end)
+    for _ = 1, 200 do assert(ws:receive(1)) end
+    over = true
+    assert.is_true(turns > 100, turns .. " turns")
+  end)
+end)
+
+describe("while nobody receives, over a stream", function()
+  case("pings are answered", function(plain)
+    local handler, done = busy()
+    local ws = joined(handler, nil, nil, plain)
+    for _ = 1, 3 do assert.is_true(assert(ws:ping(1)) < 0.5) end
+    done:set()
+  end)
+
+  case("a silent peer is found, and on_close tells", function(plain)
+    local told, handler = duplex.event(), nil
+    local _, ends = joined(function(ws)
+      ws:on_close(function() told:set() end)
+      handler = ws
+      told:wait()
+    end, { ping_interval = 0.05, ping_timeout = 0.05 }, nil, plain)
+    ends.client.read = function(_, _, timeout) return nil, "TIMEOUT", duplex.sleep(timeout or 1) and "TIMEOUT" end
+    assert.is_true(told:wait(3))
+    assert.equal("LOST: no pong within ping_timeout", handler.close_error)
+  end)
+
+  case("not more is read than the queue holds, and nothing is lost", function(plain)
+    local go, got = duplex.event(), 0
+    local over = duplex.event()
+    local ws = joined(function(ws)
+      go:wait()
+      for _ in ws:messages() do got = got + 1 end
+      over:set()
+    end, { max_queue = 4, ping_interval = 0.02, ping_timeout = 0.02 }, nil, plain)
+    local sending, sent = both.task(function()
+      for _ = 1, 100 do assert(ws:send(("x"):rep(10000))) end
+    end)
+    duplex.sleep(0.3)
+    assert.is_false(sent(), "back-pressure is not felt")
+    go:set()
+    sending()
+    ws:close()
+    assert.is_true(over:wait(2))
+    assert.equal(100, got)
+  end)
+
+  case("no task of ours runs when nothing happens", function(plain)
+    local handler, done = busy()
+    local ws = joined(handler, nil, nil, plain)
+    local receiving = both.task(ws.receive, ws)
+    duplex.sleep(0.2)
+    local began = os.clock()
+    duplex.sleep(0.3)
+    assert.is_true(os.clock() - began < 0.02)
+    done:set()
+    assert.equal("CLOSED", select(3, receiving()))
+  end)
+end)
+
+describe("a stream is closed", function()
+  local function closed(ends)
+    for _ = 1, 200 do
+      if ends.client.closed and ends.server.closed then return true end
+      duplex.sleep(0.01)
+    end
+  end
+
+  case("at both ends after a close handshake", function(plain)
+    local ws, ends = joined(echo, nil, nil, plain)
+    ws:close()
+    assert.is_true(closed(ends))
+  end)
+
+  case("when another task waits to receive: it gets CLOSED", function(plain)
+    local ws, ends = joined(echo, nil, nil, plain)
+    local receiving = both.task(ws.receive, ws)
+    both.settle()
+    ws:close(4000)
+    assert.equal("CLOSED", select(3, receiving()))
+    assert.is_true(closed(ends))
+  end)
+
+  case("when the peer is lost", function(plain)
+    local ws, ends = joined(echo, nil, nil, plain)
+    ends.client:reset()
+    assert.equal("LOST", select(3, ws:receive(1)))
+    assert.is_true(closed(ends))
+  end)
+
+  case("when a request is refused", function(plain)
+    local host = memory.host { plain = plain }
+    local bound = duplex.bind(host)
+    local server = assert(bound.serve({
+      log = false, on_request = function() return 404, "nothing here" end,
+    }, echo))
+    local ws, message, id, response = bound.connect(server.url)
+    assert.same({ nil, "HTTP: the server answered 404 Not Found", "HTTP", "nothing here" },
+      { ws, message, id, response.body })
+    assert.is_true(closed(host.made[1]))
+    assert.equal(0, host.unsent())
+  end)
+
+  case("when its server stops: 1001", function(plain)
+    local ws, ends, server = joined(echo, nil, nil, plain)
+    local receiving = both.task(ws.receive, ws)
+    server:stop(1)
+    assert.equal("CLOSED", select(3, receiving()))
+    assert.equal(1001, ws.close_code)
+    assert.is_true(closed(ends))
+  end)
+end)
