@@ -36,8 +36,13 @@ typedef struct dx_session {
   char name[]; /* "host:port" */
 } dx_session;
 
+/* Engines that keep the buffers of OpenSSL, 33 KiB each, between two uses. */
+#define DX_WARM 64
+
 typedef struct dx_tls_context {
   SSL_CTX *ssl;
+  struct dx_tls *warm[DX_WARM]; /* those that were busy last */
+  unsigned next_warm;           /* whose turn it is to lose them */
   dx_identity *identities; /* the first is for those who ask for no other */
   uint8_t *alpn;           /* ours, best first, as on the wire */
   unsigned alpn_n;
@@ -63,6 +68,7 @@ typedef struct dx_tls {
   char *host;    /* of clients: the name to verify, as people write it */
   char *text;    /* why it broke */
   uint16_t port; /* of clients */
+  uint8_t warm;  /* it has a place in context->warm */
   uint8_t begun; /* the peer's first byte was looked at */
   uint8_t open;  /* both ends are content: with TLS 1.3 a client is ready before
                     the server has looked at its certificate */

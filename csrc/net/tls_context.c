@@ -298,10 +298,7 @@ dx_tls_context *dx_tls_context_new(int server, dx_tls_problem *why) {
   }
   c->users = 1;
   c->server = (uint8_t)server;
-  /* Thousands of idle connections own no buffers of OpenSSL; and the outbox may
-   * move between two writes. */
-  SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS |
-                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(c->ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                   SSL_OP_CIPHER_SERVER_PREFERENCE);
   return c;
