@@ -5,8 +5,8 @@
 #   make test     install what is missing, build, run the specs
 #   make check    all that CI does: lint, specs, sanitizers, counterparts
 #   make lint     warnings as errors, format, luacheck, layers, sizes, symbols
-#   make bench    messages per CPU-second beside other servers (UWS=path adds
-#                 one, BENCH="--only duplex" is passed on)
+#   make bench    messages per CPU-second beside other servers (TLS=1 over TLS,
+#                 UWS=path adds one, BENCH="--only duplex" is passed on)
 #   make install  into PREFIX (default /usr/local), below DESTDIR if it is set
 #   make clean
 #   make SAN=1 ...  with AddressSanitizer and UBSan, in a folder of its own
@@ -96,10 +96,10 @@ build/bench/load build/lint/load: $(BENCH_C) bench/load.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) $(SSL_CFLAGS) -o $@ $(BENCH_C) $(SSL_LIBS)
 
-build/bench/floor build/lint/floor: bench/floor.c bench/floor_tls.c \
+build/bench/floor build/lint/floor: bench/floor.c bench/floor_tls.c bench/floor.h \
     csrc/core/base64.c csrc/core/sha1.c
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) $(SSL_CFLAGS) -o $@ $^ $(SSL_LIBS)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) $(SSL_CFLAGS) -o $@ $(filter %.c,$^) $(SSL_LIBS)
 
 demo:
 	@tools/need demo
@@ -122,7 +122,7 @@ bench:
 	@tools/need bench
 	$(AGAIN) all build/bench/load build/bench/floor
 	@tools/npm bench || echo "bench: going on without npm"
-	@lua$(LUA) bench/run.lua $(if $(UWS),--uws $(UWS)) $(BENCH)
+	@lua$(LUA) bench/run.lua $(if $(TLS),--tls) $(if $(UWS),--uws $(UWS)) $(BENCH)
 
 install: all
 	cd lua && for f in $(LUA_FILES); do \

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,10 +76,23 @@ static int connect_to(int port, double patience) {
   }
 }
 
-static void send_all(int fd, const void *data, size_t n) {
+ssize_t client_send(const client *c, const void *data, size_t n) {
+  return c->tls ? tls_send(c->tls, data, n)
+                : send(c->fd, data, n, MSG_NOSIGNAL);
+}
+
+ssize_t client_receive(const client *c, void *data, size_t room) {
+  return c->tls ? tls_receive(c->tls, data, room) : recv(c->fd, data, room, 0);
+}
+
+bool client_pending(const client *c) {
+  return c->tls && SSL_has_pending(c->tls);
+}
+
+static void send_all(const client *c, const void *data, size_t n) {
   const uint8_t *p = data;
   while (n) {
-    ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
+    ssize_t done = client_send(c, p, n);
     if (done < 0)
       load_fail("send: %s", strerror(errno));
     p += done;
@@ -86,8 +100,8 @@ static void send_all(int fd, const void *data, size_t n) {
   }
 }
 
-static size_t receive_some(int fd, void *data, size_t room) {
-  ssize_t n = recv(fd, data, room, 0);
+static size_t receive_some(const client *c, void *data, size_t room) {
+  ssize_t n = client_receive(c, data, room);
   if (n <= 0)
     load_fail("receive: %s", n ? strerror(errno) : "the server hung up");
   return (size_t)n;
@@ -95,13 +109,13 @@ static size_t receive_some(int fd, void *data, size_t room) {
 
 /* Returns false with errno set if no answer came: a server that has run out of
  * descriptors leaves connections in the backlog and says nothing. */
-static bool shake_hands(int fd, int port) {
+static bool shake_hands(const client *c, int port) {
   char head[2048];
   size_t have = 0;
   int length = snprintf(head, sizeof head, request, port, port);
-  send_all(fd, head, (size_t)length);
+  send_all(c, head, (size_t)length);
   do {
-    ssize_t n = recv(fd, head + have, sizeof head - 1 - have, 0);
+    ssize_t n = client_receive(c, head + have, sizeof head - 1 - have);
     if (n <= 0) {
       errno = n == 0 ? ECONNRESET : errno == EAGAIN ? ETIMEDOUT : errno;
       return false;
@@ -116,18 +130,21 @@ static bool shake_hands(int fd, int port) {
   return true;
 }
 
-int client_open(int port, double patience) {
-  int fd = connect_to(port, patience);
-  if (fd < 0 || shake_hands(fd, port))
-    return fd;
+bool client_open(client *c, const load_options *o, double patience) {
+  *c = (client){.fd = connect_to(o->port, patience)};
+  if (c->fd < 0)
+    return false;
+  if ((!o->tls || tls_open(c)) && shake_hands(c, o->port))
+    return true;
   int why = errno;
-  close(fd);
+  SSL_free(c->tls);
+  close(c->fd);
   errno = why;
-  return -1;
+  return false;
 }
 
-void client_nonblocking(int fd) {
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+void client_nonblocking(const client *c) {
+  fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
 }
 
 /* The header of RFC 6455 5.2 without the mask bit.  Returns its size. */
@@ -164,13 +181,13 @@ void client_frames(load_frames *f, size_t size, int inflight, bool text) {
     memcpy(f->burst + f->frame_length * (size_t)i, f->burst, f->frame_length);
 }
 
-void client_check(int fd, const load_frames *f) {
+void client_check(const client *c, const load_frames *f) {
   uint8_t *reply = malloc(f->reply_length);
   if (!reply)
     load_fail("out of memory");
-  send_all(fd, f->burst, f->frame_length);
+  send_all(c, f->burst, f->frame_length);
   for (size_t have = 0; have < f->reply_length;)
-    have += receive_some(fd, reply + have, f->reply_length - have);
+    have += receive_some(c, reply + have, f->reply_length - have);
   if (memcmp(reply, f->head, f->head_length) ||
       memcmp(reply + f->head_length, f->payload, f->size))
     load_fail("the reply is not what was sent");

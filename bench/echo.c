@@ -19,7 +19,7 @@
 enum { ROOM = 1 << 16, EVENTS = 256 };
 
 typedef struct peer {
-  int fd;
+  client link;
   bool blocked;  /* waits for EPOLLOUT too */
   size_t at;     /* bytes of the current reply that have come */
   size_t phase;  /* byte of the frame that is sent next */
@@ -37,7 +37,7 @@ static void watch(bench *b, peer *p, int how) {
   struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
   if (p->blocked)
     e.events |= EPOLLOUT;
-  if (epoll_ctl(b->epoll, how, p->fd, &e))
+  if (epoll_ctl(b->epoll, how, p->link.fd, &e))
     load_fail("epoll_ctl: %s", strerror(errno));
 }
 
@@ -46,7 +46,7 @@ static void watch(bench *b, peer *p, int how) {
 static void send_window(bench *b, peer *p) {
   const load_frames *f = b->frames;
   while (p->unsent) {
-    ssize_t n = send(p->fd, f->burst + p->phase, p->unsent, MSG_NOSIGNAL);
+    ssize_t n = client_send(&p->link, f->burst + p->phase, p->unsent);
     if (n < 0 && errno != EAGAIN)
       load_fail("send: %s", strerror(errno));
     if (n < 0)
@@ -85,24 +85,30 @@ static size_t count_replies(bench *b, peer *p, const uint8_t *in, size_t n) {
   return whole;
 }
 
-/* The payload of a long reply is dropped in the kernel (MSG_TRUNC on a TCP
- * socket): no server gets its messages for less. */
-static void on_readable(bench *b, peer *p) {
+/* Returns how many replies one receive completes.  The payload of a long one is
+ * dropped in the kernel (MSG_TRUNC on a TCP socket) if it comes in the clear:
+ * no server gets its messages for less. */
+static size_t receive(bench *b, peer *p) {
   const load_frames *f = b->frames;
-  size_t left = f->reply_length - p->at, whole;
-  bool drop = p->at >= f->head_length && left > ROOM / 4;
-  ssize_t n =
-      drop ? recv(p->fd, NULL, left, MSG_TRUNC) : recv(p->fd, b->in, ROOM, 0);
+  size_t left = f->reply_length - p->at;
+  bool drop = !p->link.tls && p->at >= f->head_length && left > ROOM / 4;
+  ssize_t n = drop ? recv(p->link.fd, NULL, left, MSG_TRUNC)
+                   : client_receive(&p->link, b->in, ROOM);
   if (n < 0 && errno == EAGAIN)
-    return;
+    return 0;
   if (n <= 0)
     load_fail("receive: %s", n ? strerror(errno) : "the server hung up");
-  if (drop) {
-    p->at = (p->at + (size_t)n) % f->reply_length;
-    whole = p->at == 0;
-  } else {
-    whole = count_replies(b, p, b->in, (size_t)n);
-  }
+  if (!drop)
+    return count_replies(b, p, b->in, (size_t)n);
+  p->at = (p->at + (size_t)n) % f->reply_length;
+  return p->at == 0;
+}
+
+static void on_readable(bench *b, peer *p) {
+  const load_frames *f = b->frames;
+  size_t whole = receive(b, p);
+  while (client_pending(&p->link))
+    whole += receive(b, p);
   b->replies += whole;
   p->unsent += whole * f->frame_length;
   if (whole && !p->blocked)
@@ -131,22 +137,22 @@ static double run_until(bench *b, double end) {
   }
 }
 
-static void open_all(bench *b, const load_options *o) {
+static peer *open_all(bench *b, const load_options *o) {
   peer *peers = calloc((size_t)o->connections, sizeof *peers);
   if (!peers)
     load_fail("out of memory");
   for (int i = 0; i < o->connections; i++) {
-    peers[i].fd = client_open(o->port, i ? 0 : 10);
-    if (peers[i].fd < 0)
+    if (!client_open(&peers[i].link, o, i ? 0 : 10))
       load_fail("only %d connections: %s", i, strerror(errno));
-    client_check(peers[i].fd, b->frames);
-    client_nonblocking(peers[i].fd);
+    client_check(&peers[i].link, b->frames);
+    client_nonblocking(&peers[i].link);
     watch(b, &peers[i], EPOLL_CTL_ADD);
   }
   for (int i = 0; i < o->connections; i++) {
     peers[i].unsent = b->frames->frame_length * (size_t)o->inflight;
     send_window(b, &peers[i]);
   }
+  return peers;
 }
 
 void echo_run(const load_options *o) {
@@ -155,7 +161,7 @@ void echo_run(const load_options *o) {
   client_frames(&frames, o->size, o->inflight, o->text);
   b.frames = &frames;
   b.epoll = epoll_create1(EPOLL_CLOEXEC);
-  open_all(&b, o);
+  peer *peers = open_all(&b, o);
 
   double start = run_until(&b, load_now() + o->warmup);
   double cpu = o->pid ? proc_cpu(o->pid) : 0;
@@ -163,7 +169,10 @@ void echo_run(const load_options *o) {
   b.replies = 0;
   double end = run_until(&b, start + o->seconds);
   cpu = o->pid ? proc_cpu(o->pid) - cpu : 0;
-  printf("messages %llu seconds %.4f server_cpu %.6f load_cpu %.3f\n",
+  printf("messages %llu seconds %.4f server_cpu %.6f load_cpu %.3f",
          (unsigned long long)b.replies, end - start, cpu,
          (double)(clock() - own) / CLOCKS_PER_SEC);
+  if (o->tls)
+    printf(" cipher %s", tls_cipher(peers[0].link.tls));
+  putchar('\n');
 }

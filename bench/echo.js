@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: MIT
 
-// An echo server on Node's ws, for the benchmark: node echo.js PORT
+// An echo server on Node's ws, for the benchmark:
+// node echo.js [CERTIFICATE KEY] PORT
 // Without a port it only sees whether everything it needs is there.
 "use strict";
 
+const { readFileSync } = require("fs");
+const http = require("http");
+const https = require("https");
 const { WebSocketServer } = require("ws");
 
 if (process.argv.length < 3) process.exit(0);
 
+const port = Number(process.argv.pop());
+const [cert, key] = process.argv.slice(2).map((file) => readFileSync(file));
+const listener = cert ? https.createServer({ cert, key }) : http.createServer();
+
 const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: Number(process.argv[2]),
+  server: listener.listen(port, "127.0.0.1"),
   perMessageDeflate: false,
   maxPayload: 64 << 20,
 });

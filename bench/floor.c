@@ -6,7 +6,12 @@
  * One epoll_wait for all, one recv and one send for each readable connection.
  * Frames are read into one shared buffer and answered from another.  What is
  * incomplete at its end is copied away: a short rest to 'tail', a long frame
- * to 'big', where the rest of it is then received without another copy. */
+ * to 'big', where the rest of it is then received without another copy.
+ *
+ * With a certificate it speaks TLS, and floor_tls.c stands between: what one
+ * recv brings is opened at once, and one send takes all records of an answer.
+ */
+#include "floor.h"
 #include "../csrc/core/base64.h"
 #include "../csrc/core/sha1.h"
 
@@ -33,6 +38,7 @@ enum {
 
 typedef struct conn {
   int fd;
+  SSL *tls;  /* NULL in the clear */
   bool open; /* hands have been shaken */
   uint8_t *tail, *big, *out;
   size_t tail_length;
@@ -47,7 +53,7 @@ typedef struct frame {
   size_t head, length; /* of the header with its key, of the payload */
 } frame;
 
-static uint8_t in[ROOM], out[ROOM];
+static uint8_t in[ROOM], out[ROOM], sealed_in[ROOM];
 static int epoll;
 
 static void die(const char *what) {
@@ -57,6 +63,7 @@ static void die(const char *what) {
 
 static void drop(conn *c) {
   close(c->fd);
+  SSL_free(c->tls);
   free(c->tail);
   free(c->big);
   free(c->out);
@@ -109,7 +116,18 @@ static void unmask(uint8_t *to, const uint8_t *from, const frame *f) {
     to[i] = from[i] ^ f->key[i & 3];
 }
 
-/* Keep what the socket does not take now; until it has, read nothing more.
+static void keep_more(conn *c, const uint8_t *p, size_t n) {
+  uint8_t *all = malloc(c->unsent_length + n);
+  if (!all)
+    die("malloc");
+  memcpy(all, c->unsent, c->unsent_length);
+  memcpy(all + c->unsent_length, p, n);
+  free(c->out);
+  c->out = c->unsent = all;
+  c->unsent_length += n;
+}
+
+/* Keep what the socket does not take now; until it has, receive nothing more.
  * 'owner', which 'p' lies in, is taken over, or NULL if 'p' is borrowed. */
 static bool send_or_keep(conn *c, uint8_t *p, size_t n, uint8_t *owner) {
   ssize_t done = send(c->fd, p, n, MSG_NOSIGNAL);
@@ -132,6 +150,28 @@ static bool send_or_keep(conn *c, uint8_t *p, size_t n, uint8_t *owner) {
   }
   watch(c, EPOLL_CTL_MOD, EPOLLOUT);
   return true;
+}
+
+/* Send what has been sealed, behind what is kept. */
+static bool flush(conn *c) {
+  uint8_t *p;
+  size_t n = tls_sealed(&p);
+  if (n && c->unsent_length)
+    keep_more(c, p, n);
+  return n == 0 || c->unsent_length || send_or_keep(c, p, n, NULL);
+}
+
+/* As send_or_keep, for what has yet to be sealed if it must be. */
+static bool answer(conn *c, uint8_t *p, size_t n, uint8_t *owner) {
+  bool ok = true;
+  if (!c->tls)
+    return send_or_keep(c, p, n, owner);
+  for (size_t step; ok && n; p += step, n -= step) {
+    step = n < TLS_SEAL_MAX ? n : TLS_SEAL_MAX;
+    ok = tls_seal(c->tls, p, step) && flush(c);
+  }
+  free(owner);
+  return ok;
 }
 
 static bool on_writable(conn *c) {
@@ -184,7 +224,7 @@ static bool echo_frames(conn *c, size_t n) {
   }
   if (at < n && !keep_rest(c, in + at, n - at))
     return false;
-  return length == 0 || send_or_keep(c, out, length, NULL);
+  return length == 0 || answer(c, out, length, NULL);
 }
 
 /* The reply takes the place of the frame: its header is 4 bytes shorter. */
@@ -195,7 +235,7 @@ static bool echo_big(conn *c) {
   unmask(big + f.head, big + f.head, &f);
   memcpy(big + 4, head, write_head(head, &f));
   c->big = NULL;
-  return send_or_keep(c, big + 4, c->big_length - 4, big);
+  return answer(c, big + 4, c->big_length - 4, big);
 }
 
 static bool shake_hands(conn *c, size_t n) {
@@ -223,16 +263,17 @@ static bool shake_hands(conn *c, size_t n) {
                     "Sec-WebSocket-Accept: %.*s\r\n\r\n",
                     (int)accept_length, accept);
   c->open = true;
-  return send_or_keep(c, out, (size_t)length, NULL);
+  return answer(c, out, (size_t)length, NULL);
 }
 
-static bool on_readable(conn *c) {
+/* Receive, or open what has been received, and answer it. */
+static bool take(conn *c) {
   uint8_t *to = c->big ? c->big + c->big_have : in + c->tail_length;
   size_t room =
       c->big ? c->big_length - c->big_have : ROOM - c->tail_length - 1;
   if (c->tail)
     memcpy(in, c->tail, c->tail_length);
-  ssize_t n = recv(c->fd, to, room, 0);
+  ssize_t n = c->tls ? tls_open(c->tls, to, room) : recv(c->fd, to, room, 0);
   if (n <= 0)
     return n < 0 && errno == EAGAIN;
   free(c->tail);
@@ -246,7 +287,20 @@ static bool on_readable(conn *c) {
   return c->open ? echo_frames(c, have) : shake_hands(c, have);
 }
 
-static void accept_all(int listener) {
+static bool on_readable(conn *c) {
+  if (!c->tls)
+    return take(c);
+  ssize_t n = recv(c->fd, sealed_in, sizeof sealed_in, 0);
+  if (n <= 0)
+    return n < 0 && errno == EAGAIN;
+  tls_feed(sealed_in, (size_t)n);
+  bool ok = true;
+  while (ok && tls_more(c->tls))
+    ok = take(c);
+  return flush(c) && ok;
+}
+
+static void accept_all(int listener, bool secure) {
   int fd, one = 1;
   while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >=
          0) {
@@ -254,6 +308,7 @@ static void accept_all(int listener) {
     if (!c)
       die("calloc");
     c->fd = fd;
+    c->tls = secure ? tls_new() : NULL;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     watch(c, EPOLL_CTL_ADD, EPOLLIN);
   }
@@ -270,9 +325,13 @@ static int listen_on(int port) {
   return fd;
 }
 
+/* floor [CERTIFICATE KEY] PORT */
 int main(int argc, char **argv) {
   struct epoll_event events[EVENTS];
-  conn listener = {.fd = listen_on(argc > 1 ? atoi(argv[1]) : 0)};
+  bool secure = argc == 4;
+  if (secure)
+    tls_start(argv[1], argv[2]);
+  conn listener = {.fd = listen_on(argc > 1 ? atoi(argv[argc - 1]) : 0)};
   /* Large buffers are used again, not given back to the kernel in between. */
   mallopt(M_MMAP_THRESHOLD, 2 * FRAME_MAX);
   mallopt(M_TRIM_THRESHOLD, 64 * FRAME_MAX);
@@ -283,7 +342,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < n; i++) {
       conn *c = events[i].data.ptr;
       if (c == &listener)
-        accept_all(c->fd);
+        accept_all(c->fd, secure);
       else if (!(c->unsent_length ? on_writable(c) : on_readable(c)))
         drop(c);
     }

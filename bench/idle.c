@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -20,19 +21,21 @@ enum { SLACK = 64 * 1024, CALM = 3, AT_MOST = 30 };
 static int opened, lost;
 
 /* A server's ping arrives whole and is answered, as a browser would. */
-static void on_readable(int epoll, int fd) {
+static void on_readable(int epoll, const client *c) {
   static const uint8_t key[4] = {0x37, 0xfa, 0x21, 0x3d};
   uint8_t in[256], out[6 + 125] = {0x8a};
-  ssize_t n = recv(fd, in, sizeof in, 0);
+  ssize_t n = client_receive(c, in, sizeof in);
+  if (n < 0 && errno == EAGAIN)
+    return;
   if (n >= 2 && in[0] == 0x89 && in[1] <= 125 && n == 2 + in[1]) {
     out[1] = in[1] | 0x80;
     memcpy(out + 2, key, sizeof key);
     for (int i = 0; i < in[1]; i++)
       out[6 + i] = in[2 + i] ^ key[i & 3];
-    if (send(fd, out, (size_t)in[1] + 6, MSG_NOSIGNAL) > 0)
+    if (client_send(c, out, (size_t)in[1] + 6) > 0)
       return;
   }
-  epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+  epoll_ctl(epoll, EPOLL_CTL_DEL, c->fd, NULL);
   lost++;
 }
 
@@ -43,8 +46,8 @@ static bool answer(int epoll, int milliseconds) {
   char byte;
   int n = epoll_wait(epoll, events, EVENTS, milliseconds);
   for (int i = 0; i < n; i++) {
-    if (events[i].data.fd != STDIN_FILENO)
-      on_readable(epoll, events[i].data.fd);
+    if (events[i].data.ptr)
+      on_readable(epoll, events[i].data.ptr);
     else if (read(STDIN_FILENO, &byte, 1) <= 0)
       return false;
   }
@@ -52,17 +55,20 @@ static bool answer(int epoll, int milliseconds) {
 }
 
 static void open_more(int epoll, const load_options *o, int count) {
+  client *clients = calloc((size_t)count, sizeof *clients);
+  if (!clients)
+    load_fail("out of memory");
   for (int i = 0; i < count; i++) {
-    int fd = client_open(o->port, opened ? 0 : 10);
-    if (fd < 0) {
+    client *c = &clients[i];
+    if (!client_open(c, o, opened ? 0 : 10)) {
       fprintf(stderr, "load: only %d of %d connections could be opened: %s\n",
               opened, o->connections + FIRST, strerror(errno));
       return;
     }
     opened++;
-    client_nonblocking(fd);
-    struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
-    epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e);
+    client_nonblocking(c);
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &e);
     if (i % 64 == 0)
       answer(epoll, 0);
   }
@@ -100,7 +106,7 @@ void idle_run(const load_options *o) {
          (unsigned long long)before, (unsigned long long)after);
   fflush(stdout);
   if (o->hold) {
-    struct epoll_event e = {.events = EPOLLIN, .data.fd = STDIN_FILENO};
+    struct epoll_event e = {.events = EPOLLIN}; /* no client: stdin */
     if (!epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &e))
       while (answer(epoll, -1))
         continue;

@@ -20,10 +20,11 @@
 
 static const char usage[] =
     "load echo --port P [--connections C] [--size BYTES] [--inflight K]\n"
-    "          [--seconds S] [--warmup S] [--text | --binary] [--pid PID]\n"
+    "          [--seconds S] [--warmup S] [--text | --binary] [--tls] [--pid "
+    "PID]\n"
     "  sends messages to an echo server on 127.0.0.1 and prints\n"
-    "  messages N seconds S server_cpu S load_cpu S\n"
-    "load idle --port P [--connections C] [--pid PID] [--hold]\n"
+    "  messages N seconds S server_cpu S load_cpu S [cipher NAME]\n"
+    "load idle --port P [--connections C] [--tls] [--pid PID] [--hold]\n"
     "  opens connections that say nothing and prints\n"
     "  open N lost N before BYTES after BYTES\n"
     "  with --hold it keeps them until stdin is closed\n"
@@ -112,6 +113,7 @@ static void parse(load_options *o, int argc, char **argv) {
       {"text",        no_argument,       NULL, 'x'},
       {"binary",      no_argument,       NULL, 'b'},
       {"hold",        no_argument,       NULL, 'h'},
+      {"tls",         no_argument,       NULL, 'l'},
       {NULL,          0,                 NULL, 0}};
   for (int c; (c = getopt_long(argc, argv, "", rows, NULL)) != -1;) {
     switch (c) {
@@ -125,6 +127,7 @@ static void parse(load_options *o, int argc, char **argv) {
     case 'x': o->text = true; break;
     case 'b': o->text = false; break;
     case 'h': o->hold = true; break;
+    case 'l': o->tls = true; break;
     default: exit(2);
     }
   }

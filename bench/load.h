@@ -6,6 +6,7 @@
 #ifndef LOAD_H
 #define LOAD_H
 
+#include <openssl/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +17,7 @@ typedef struct load_options {
   int port, connections, inflight;
   size_t size;
   double seconds, warmup;
-  bool text, hold;
+  bool text, hold, tls;
   pid_t pid;
 } load_options;
 
@@ -35,18 +36,36 @@ _Noreturn void load_fail(const char *format, ...)
 double load_now(void);
 
 /* client.c: the far end of a connection. */
+typedef struct client {
+  int fd;
+  SSL *tls; /* NULL in the clear */
+} client;
 
 /* Connect to 127.0.0.1 and shake hands, blocking.  A port that nobody listens
- * on yet is tried again for 'patience' seconds.  Returns the descriptor, or -1
- * with errno set when either side has no descriptor or address left. */
-int client_open(int port, double patience);
-void client_nonblocking(int fd);
+ * on yet is tried again for 'patience' seconds.  Returns false with errno set
+ * when either side has no descriptor or address left. */
+bool client_open(client *c, const load_options *o, double patience);
+void client_nonblocking(const client *c);
+
+/* As send and recv do: -1 with errno set to EAGAIN if it would block, 0 at the
+ * end of what comes.  With TLS a receive returns no more than one record. */
+ssize_t client_send(const client *c, const void *data, size_t n);
+ssize_t client_receive(const client *c, void *data, size_t room);
+
+/* Whether a receive may return something without asking the kernel. */
+bool client_pending(const client *c);
 
 /* Build the frames for messages of 'size' bytes.  They are never freed. */
 void client_frames(load_frames *f, size_t size, int inflight, bool text);
 
 /* Send one message and compare every byte of the reply, blocking. */
-void client_check(int fd, const load_frames *f);
+void client_check(const client *c, const load_frames *f);
+
+/* tls.c: OpenSSL below a client. */
+bool tls_open(client *c); /* false, as client_open */
+ssize_t tls_send(SSL *tls, const void *data, size_t n);
+ssize_t tls_receive(SSL *tls, void *data, size_t room);
+const char *tls_cipher(SSL *tls);
 
 /* proc.c: what a process costs, with its threads and living children. */
 double proc_cpu(pid_t pid);      /* seconds of CPU time since its start */

@@ -15,28 +15,47 @@ end
 ---@param here string the directory of the scripts
 ---@param build string the directory of the compiled programs
 ---@param uws? string an executable that was named on the command line
-function rows.servers(here, build, uws)
+---@param pair? { certificate: string, key: string } files; they speak TLS then
+function rows.servers(here, build, uws, pair)
+  --- The files of the pair, formatted; nothing in the clear.
+  local function files(format)
+    return pair
+      and format:format(rows.quote(pair.certificate), rows.quote(pair.key)) or ""
+  end
   local function row(name, command, check, needs)
     return { name = name, command = command, check = check, needs = needs }
   end
+  local function program(name, path, needs)
+    return row(name, path .. files " %s %s", "test -x " .. path, needs)
+  end
   local function script(name, interpreter, file, needs)
     local command = interpreter .. " " .. rows.quote(here .. "/" .. file)
-    return row(name, command, command, needs) -- without a port it only loads
+    -- Without arguments it only loads what it needs.
+    return row(name, command .. files " %s %s", command, needs)
   end
-  local floor, given = rows.quote(build .. "/floor"), rows.quote(uws or "")
-  return {
-    row("floor", floor, "test -x " .. floor, "make bench, which builds it"),
-    row("duplex",
-      "bin/duplex echo --host 127.0.0.1 --max-message 67108864 --port",
+  local servers = {
+    program("floor", rows.quote(build .. "/floor"),
+      "make bench, which builds it"),
+    row("duplex", "bin/duplex echo --host 127.0.0.1 --max-message 67108864"
+      .. files " --tls --certificate %s --key %s" .. " --port",
       "test -x bin/duplex", "make, which builds it"),
-    row("uws", given, "test -x " .. given, "--uws PATH"),
+    program("uws", rows.quote(uws or ""), "--uws PATH"),
     script("ws", "node", "echo.js", "Node.js, and npm ci in " .. here),
     script("websockets", "/usr/bin/python3", "echo.py",
       "the package python3-websockets"),
-    script("lua-http", "lua5.3", "echo_http.lua",
-      "the packages lua5.3 and lua-http"),
   }
+  if not pair then
+    table.insert(servers, script("lua-http", "lua5.3", "echo_http.lua",
+      "the packages lua5.3 and lua-http"))
+  end
+  return servers
 end
+
+--- Keys of certificates, as 'openssl req -newkey' takes them.
+rows.keys = {
+  ec = "ec -pkeyopt ec_paramgen_curve:P-256",
+  rsa = "rsa:2048",
+}
 
 --- Workloads.  With 1 MiB, more connections would measure the size of the
 --- cache.

@@ -18,7 +18,10 @@ usage: lua5.4 bench/run.lua [options]
   --connections N      connections in every workload but idle (32, 4 for 1MiB)
   --idle N             connections that are held idle (%d)
   --text               send text instead of binary messages
-  --uws PATH           a uWebSockets echo server; gets a port as its argument
+  --tls                over TLS 1.3
+  --key NAME           of the certificate that --tls makes: ec or rsa (%s)
+  --uws PATH           a uWebSockets echo server; its last argument is a port,
+                       with --tls a certificate and a key come before it
   --pin                keep servers on CPU 0 and the load generator on CPU 1
   --build DIR          where load and floor have been built (%s)]]
 
@@ -26,11 +29,14 @@ local options = {
   rounds = 3,
   seconds = 3,
   idle = 15000,
+  key = "ec",
   build = "build/bench",
 }
 
 local function all_servers()
-  return rows.servers(here, options.build, options.uws)
+  local path = options.build .. "/" .. options.key
+  local pair = { certificate = path .. ".pem", key = path .. ".key" }
+  return rows.servers(here, options.build, options.uws, options.tls and pair)
 end
 
 local function log(...)
@@ -41,16 +47,18 @@ local function stop_with_usage(problem)
   local o = options
   log("run.lua: %s", problem)
   log(usage, rows.names(all_servers()), rows.names(workloads), o.rounds,
-    o.seconds, o.idle, o.build)
+    o.seconds, o.idle, o.key, o.build)
   os.exit(2)
 end
 
 local function parse_arguments()
-  local flags = { text = true, pin = true }
+  local flags = { text = true, pin = true, tls = true }
   local numbers = {
     rounds = true, seconds = true, connections = true, idle = true,
   }
-  local strings = { only = true, workload = true, uws = true, build = true }
+  local strings = {
+    only = true, workload = true, uws = true, build = true, key = true,
+  }
   local i = 1
   while arg[i] do
     local name = arg[i]:match("^%-%-(%w+)$") or ""
@@ -67,6 +75,21 @@ local function parse_arguments()
     end
     options[name] = value
     i = i + 2
+  end
+  if not rows.keys[options.key] then
+    stop_with_usage("no such key: " .. options.key)
+  end
+end
+
+--- A certificate that is used this once, where rows.servers expects it.
+local function make_certificate()
+  local path = options.build .. "/" .. options.key
+  local command = ("openssl req -x509 -newkey %s -nodes -days 2 -keyout %s"
+    .. " -out %s -subj /CN=localhost"):format(rows.keys[options.key],
+    quote(path .. ".key"), quote(path .. ".pem"))
+  if not os.execute(command .. " 2>/dev/null") then
+    log("run.lua: --tls needs the openssl command and --build")
+    os.exit(1)
   end
 end
 
@@ -109,11 +132,12 @@ end
 --- One run of the load generator: its "name value" pairs, nil if it failed.
 local function load(server, arguments)
   local pin = options.pin and "taskset -c 1 " or ""
-  local pipe = io.popen(("exec %s%s %s --port %d --pid %d </dev/null"):format(
-    pin, quote(options.build .. "/load"), arguments, server.port, server.pid))
+  local pipe = io.popen(("exec %s%s %s%s --port %d --pid %d </dev/null"):format(
+    pin, quote(options.build .. "/load"), arguments,
+    options.tls and " --tls" or "", server.port, server.pid))
   local line, result = pipe:read("a"), {}
   for name, value in line:gmatch("(%S+) (%S+)") do
-    result[name] = tonumber(value)
+    result[name] = tonumber(value) or value
   end
   if pipe:close() then
     return result
@@ -124,7 +148,8 @@ end
 -- A run that does not count: CPython serves the first connections of a process
 -- at little more than half its later speed, for as long as they last.
 local function warm_up(server)
-  load(server, "echo --warmup 0 --seconds 0.5")
+  local r = load(server, "echo --warmup 0 --seconds 0.5")
+  server.cipher = r and r.cipher
 end
 
 local function median(list)
@@ -151,29 +176,36 @@ end
 --- Rounds go around the servers, so that a machine that becomes slower or
 --- faster does so for all, and a ratio compares neighbours in time.
 local function measure_workload(servers, workload, cells)
-  local rates, ratios = {}, {}
+  local rates, ratios, to_uws = {}, {}, {}
   for _, server in ipairs(servers) do
-    rates[server], ratios[server] = {}, {}
+    rates[server], ratios[server], to_uws[server] = {}, {}, {}
   end
   for round = 1, options.rounds do
-    local floor
+    local of = {}
     for _, server in ipairs(servers) do
-      local rate = measure_speed(server, workload, round)
-      floor = floor or rate
+      of[server.name] = measure_speed(server, workload, round)
+    end
+    for _, server in ipairs(servers) do
+      local rate = of[server.name]
       table.insert(rates[server], rate)
-      table.insert(ratios[server], rate and floor and rate / floor)
+      table.insert(ratios[server], rate and of.floor and rate / of.floor)
+      table.insert(to_uws[server], rate and of.uws and rate / of.uws)
     end
   end
   for _, server in ipairs(servers) do
+    local cell = cells[server]
     local rate, ratio = median(rates[server]), median(ratios[server])
-    cells[server][workload] = rate and ratio
+    local uws = median(to_uws[server])
+    cell[workload] = rate and ratio
       and ("%.4g (%.3f)"):format(rate / 1000, ratio) or "failed"
+    cell.to_uws[workload] = uws and ("%.3f"):format(uws)
   end
 end
 
 --- Each server is a new process here: what it kept from other workloads would
 --- hide what connections need.
 local function measure_idle(servers, workload, cells)
+  local bytes = {}
   for _, server in ipairs(servers) do
     start(server)
     local r = load(server, "idle --connections " .. options.idle)
@@ -183,26 +215,50 @@ local function measure_idle(servers, workload, cells)
         workload.name, server.name, r.open, r.lost, r.before / 1e6,
         r.after / 1e6)
     end
-    cells[server][workload] = r and r.open > 0 and r.lost == 0
-      and ("%.0f"):format((r.after - r.before) / r.open) or "failed"
+    bytes[server.name] = r and r.open > 0 and r.lost == 0
+      and (r.after - r.before) / r.open
+  end
+  for _, server in ipairs(servers) do
+    local each, cell = bytes[server.name], cells[server]
+    cell[workload] = each and ("%.0f"):format(each) or "failed"
+    cell.to_uws[workload] = each and bytes.uws
+      and ("%.3f"):format(each / bytes.uws)
   end
 end
 
-local function print_table(servers, chosen, cells)
+--- One line for each server, of what 'cell' has for each workload.
+local function print_lines(servers, chosen, cell)
   local heads = { idle = "B/idle conn" }
   local line = ("%-11s"):format("server")
   for _, workload in ipairs(chosen) do
     line = line .. ("%17s"):format(heads[workload.name] or workload.name)
   end
-  print("\nThousands of messages per server CPU-second (ratio to the floor);"
-    .. "\nbytes of resident memory for each idle connection.\n")
   print(line)
   for _, server in ipairs(servers) do
     line = ("%-11s"):format(server.name)
     for _, workload in ipairs(chosen) do
-      line = line .. ("%17s"):format(cells[server][workload])
+      line = line .. ("%17s"):format(cell(server, workload) or "-")
     end
     print(line)
+  end
+end
+
+local function print_tables(servers, chosen, cells)
+  print("\nThousands of messages per server CPU-second (ratio to the floor);"
+    .. "\nbytes of resident memory for each idle connection.")
+  if options.tls then
+    print(("TLS 1.3 with %s; the certificate is %s."):format(
+      servers[1].cipher, options.key))
+  end
+  print()
+  print_lines(servers, chosen, function(server, workload)
+    return cells[server][workload]
+  end)
+  if options.uws then
+    print("\nThe same as ratios to uws.\n")
+    print_lines(servers, chosen, function(server, workload)
+      return cells[server].to_uws[workload]
+    end)
   end
 end
 
@@ -216,8 +272,11 @@ local function main()
   local chosen = choose(workloads, options.workload)
   local servers = available(choose(all, wanted))
   local cells = {}
+  if options.tls then
+    make_certificate()
+  end
   for _, server in ipairs(servers) do
-    cells[server] = {}
+    cells[server] = { to_uws = {} }
     start(server)
     warm_up(server)
   end
@@ -234,7 +293,7 @@ local function main()
       measure_idle(servers, workload, cells)
     end
   end
-  print_table(servers, chosen, cells)
+  print_tables(servers, chosen, cells)
 end
 
 main()
