@@ -221,11 +221,9 @@ static dx_error put_large_secure(dx_link *l, uint8_t first, const uint8_t *data,
   int e = s->ops->write(s, record, gone);
   while (!e && !l->blocked && gone < all) {
     size_t k = all - gone < SEAL_AT_MOST ? all - gone : SEAL_AT_MOST;
+    e = s->ops->write(s, data + (gone - head_n), k);
+    gone += k;
     send_wire(l);
-    if (!l->blocked) {
-      e = s->ops->write(s, data + (gone - head_n), k);
-      gone += k;
-    }
   }
   dx_link_touch(l);
   if (e)

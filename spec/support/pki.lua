@@ -17,6 +17,7 @@
 --     names             list of DNS names, default { name }; may have wildcards
 --     addresses         list of IP addresses; default 127.0.0.1 and ::1, but
 --                       none when name or names are given
+--     san               subjectAltName as OpenSSL's configuration has it
 --     client            for a client; no names or addresses unless given
 --     expired, future   in 2020 only, in 2090 only
 --     self_signed       by its own key
@@ -31,6 +32,7 @@
 --   pki.fingerprint(pair)  64 lower-case hex digits of SHA-256
 --   pki.read(path)      contents of a file
 --   pki.write(name, text)  a new file in the folder -> its path
+--   pki.path(ending)    a path in the folder that was never given before
 
 local pki = {}
 
@@ -113,9 +115,10 @@ local function setup()
   local pipe = assert(io.popen("umask 077; mktemp -d"))
   local folder = pipe:read("*l")
   pipe:close()
-  -- The pipe ends with this process, even when that is killed.
+  -- The pipe ends with this process, even when that is killed; a session of its
+  -- own, where there are such, keeps who reads it from being killed as well.
   state = { folder = folder, pairs = {}, count = 0, watch = io.popen(
-    ("trap '' HUP INT TERM; cat >/dev/null; rm -rf '%s'"):format(folder), "w") }
+    ([[exec $(command -v setsid) sh -c 'cat >/dev/null; rm -rf "%s"']]):format(folder), "w") }
   debug.getregistry()[KEY] = state
   write(folder .. "/ca.cnf", CONFIG)
   shell("mkdir new; touch index.txt; echo 'unique_subject = no' >index.txt.attr")
@@ -137,6 +140,11 @@ pki.read = read
 
 function pki.write(name, text) return write(state.folder .. "/" .. name, text) end
 
+function pki.path(ending)
+  state.count = state.count + 1
+  return ("%s/%d%s"):format(state.folder, state.count, ending)
+end
+
 -- The same for the same options, in whatever order they were written.
 local function identity(o)
   local list = {}
@@ -149,6 +157,7 @@ end
 
 -- subjectAltName, or nothing.
 local function alternatives(o, name)
+  if o.san then return "subjectAltName = " .. o.san .. "\n" end
   local default = not (o.name or o.names or o.client)
   local names = o.names or not o.client and { name } or {}
   local addresses, list = o.addresses or default and { "127.0.0.1", "::1" } or {}, {}

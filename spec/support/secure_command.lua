@@ -12,11 +12,8 @@ local metatable = { __index = methods }
 
 local PATIENCE = 5 -- seconds
 
-local count = 0
-
 local function start(words)
-  count = count + 1
-  local out = ("%s/openssl%d.out"):format(pki.folder, count)
+  local out = pki.path(".out")
   -- The shell reads on when it has ended: typing must not raise SIGPIPE.
   local pipe = assert(io.popen(("timeout 20 openssl %s >%s 2>&1; echo ENDED >>%s; cat >/dev/null")
     :format(words, out, out), "w"))

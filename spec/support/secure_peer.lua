@@ -28,6 +28,7 @@ function secure.wrap(raw, role, changes)
   return setmetatable({
     raw = raw, engine = secure.context(role, changes):engine(role == "client" and "localhost" or nil),
     key = role == "client" and MASK or nil, bytes = "",
+    received = 0, -- bytes of ciphertext
   }, metatable)
 end
 
@@ -58,6 +59,7 @@ function methods:pull(timeout)
   if not first then return nil, why end
   local all = first .. self.raw.bytes
   self.raw.bytes = ""
+  self.received = self.received + #all
   self.engine:feed(all)
   return true
 end

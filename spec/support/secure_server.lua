@@ -5,7 +5,6 @@
 local duplex = require "duplex"
 
 local options = assert(load("return " .. arg[1]))()
-options.port = 0
 function options.on_request(request)
   if request.path == "/page" then return 200, "a page\n" end
 end

@@ -77,4 +77,66 @@ describe("interleaved peers over TLS", function()
       for id = 1, PEERS do waits[id]() end
     end))
   end
+
+  local function message(i) return ("%06d "):format(i):rep(143) end
+
+  -- The records of 'count' messages.
+  local function many(p, from, count)
+    local frames = {}
+    for i = from, from + count - 1 do frames[#frames + 1] = bytes.frame(0x81, message(i), "\0\0\0\0") end
+    assert(p.engine:write(table.concat(frames)))
+    return p.engine:output()
+  end
+
+  local function expect(ws, from, count)
+    for i = from, from + count - 1 do assert.equal(message(i), (ws:receive(5))) end
+  end
+
+  it("get all that is behind a record that was cut, a full buffer of it", run(function()
+    local reads, done = duplex.event(), duplex.event()
+    local server = secure.serve(nil, function(ws)
+      for round = 1, 5 do
+        expect(ws, round * 1000, 317)
+        reads:set()
+      end
+      done:set()
+    end)
+    local p = assert(secure_peer.connect(server.port):handshake()):upgrade()
+    for round = 1, 5 do
+      local wire = many(p, round * 1000, 16) .. many(p, round * 1000 + 16, 301)
+      p.raw:send(wire:sub(1, 16000))
+      duplex.sleep(0.01) -- this much was read, and no record is whole
+      reads:clear()
+      p.raw:send(wire:sub(16001))
+      assert.is_true(reads:wait(5), "round " .. round)
+    end
+    assert.is_true(done:wait(5))
+    p:close()
+  end))
+
+  it("keep what they have not read while others are served", run(function()
+    local go, done = duplex.event(), 0
+    local server = secure.serve(nil, function(ws)
+      if ws.tls.version == "TLSv1.3" then return secure.echo(ws) end
+      go:wait()
+      expect(ws, 1, 100)
+      done = done + 1
+    end, { max_queue = 2 })
+    local slow = {}
+    for i = 1, 3 do
+      slow[i] = assert(secure_peer.connect(server.port, { maximum_version = "1.2" }):handshake()):upgrade()
+      slow[i].raw:send(many(slow[i], 1, 30))
+    end
+    duplex.sleep(0.01) -- their queues are full, and more was received
+    local ws = secure.connect(server)
+    for i = 1, 10 do secure.alive(ws, ("other bytes"):rep(i * 500)) end
+    for _, p in ipairs(slow) do p.raw:send(many(p, 31, 70)) end
+    for i = 1, 10 do secure.alive(ws, ("other bytes"):rep(i * 500)) end
+    go:set()
+    for _, p in ipairs(slow) do
+      assert.equal(0x88, (p:frame()))
+      p:close()
+    end
+    assert.equal(3, done)
+  end))
 end)

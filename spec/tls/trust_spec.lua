@@ -15,6 +15,11 @@ local function ipv6()
   return server ~= nil
 end
 
+-- localhost, byte 0, .example, as a DNS name (RFC 5280 4.2.1.6)
+local NUL = "DER:30:14:82:12:6c:6f:63:61:6c:68:6f:73:74:00:2e:65:78:61:6d:70:6c:65"
+local HUNDRED = {}
+for i = 1, 100 do HUNDRED[i] = ("name%d.of-a-hundred.example"):format(i) end
+
 describe("a client trusts", function()
   local rows = {
     -- what, certificate, TLS options of the client, host
@@ -81,6 +86,9 @@ describe("a client refuses", function()
     { "a wildcard for no label", { name = "*.example.com" }, "is for *.example.com, not for example.com",
       { server_name = "example.com" } },
     { "a wildcard for part of a name", { name = "*.example.com" }, ", not for wwwexample.com", { server_name = "wwwexample.com" } },
+    { "a wildcard for all of a domain at the top", { name = "*.example" }, ", not for www.example", { server_name = "www.example" } },
+    { "its name with a byte 0 and more behind it", { name = "localhost", san = NUL }, ", not for localhost" },
+    { "a hundred other names, of which it says some", { name = "a.example", names = HUNDRED }, "is for name1.of-a-hundred.example, name2.of" },
     { "its host when server_name is another", {}, "is for localhost", { server_name = "other.example" } },
     { "a certificate that is for clients", { client = true, names = { "localhost" } }, "" },
     { "one that is wrong in two ways", { expired = true, name = "other.example" }, "" },
@@ -89,7 +97,9 @@ describe("a client refuses", function()
     it(row[1], run(function()
       local heard
       local server = secure.serve(pki.certificate(row[2]), function() heard = true end)
-      secure.refused(row[3], server, row[4], row[5])
+      local message = secure.refused(row[3], server, row[4], row[5])
+      assert.is_true(#message < 500, message)
+      assert.is_nil(message:find("%c"))
       assert.is_nil(heard)
     end))
   end
@@ -109,6 +119,23 @@ describe("a client refuses", function()
     secure.refused("not for 127.0.0.2", server, { server_name = "127.0.0.2" })
     secure.refused("not for other.example", server, { server_name = "other.example" })
     secure.refused("not trusted", server, { ca = pki.other_ca })
+  end))
+end)
+
+describe("the ca of a client", function()
+  it("is read again when the file has changed, and not without need", run(function()
+    local server = secure.serve()
+    local path = pki.write("changing.pem", pki.read(pki.ca))
+    for i = 1, 2 do
+      local ws = secure.connect(server, { ca = path })
+      secure.alive(ws)
+      assert.equal(i > 1, ws.tls.resumed) -- by sessions that were kept
+      ws:close()
+    end
+    pki.write("changing.pem", pki.read(pki.other_ca) .. "\n")
+    secure.refused("not trusted", server, { ca = path })
+    os.remove(path)
+    secure.refused("No such file or directory", server, { ca = path })
   end))
 end)
 
