@@ -13,6 +13,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,44 +116,34 @@ static void harmless(char *text) {
 
 static void append(char *text, size_t size, const char *more) {
   size_t n = strlen(text);
-  snprintf(text + n, size - n, "%s%s", n ? ", " : "", more);
+  if (n + strlen(more) + sizeof ", , ..." > size)
+    more = n < 3 || strcmp(text + n - 3, "...") != 0 ? "..." : "";
+  if (n && *more)
+    strcat(text, ", ");
+  strcat(text, more);
 }
 
-static void append_address(char *text, size_t size,
-                           const ASN1_OCTET_STRING *a) {
-  const uint8_t *p = ASN1_STRING_get0_data(a);
-  char address[48];
-  if (ASN1_STRING_length(a) == 4) {
-    snprintf(address, sizeof address, "%d.%d.%d.%d", p[0], p[1], p[2], p[3]);
-    append(text, size, address);
-  } else if (ASN1_STRING_length(a) == 16) {
-    int n = 0;
-    for (int i = 0; i < 16; i += 2)
-      n += snprintf(address + n, sizeof address - (size_t)n, "%s%x",
-                    i ? ":" : "", p[i] << 8 | p[i + 1]);
-    append(text, size, address);
-  }
-}
-
-void dx_tls_names(X509 *certificate, char *text, size_t size) {
+/* The names a certificate is for: "a.example, *.b.example, 10.0.0.1".  Its
+ * common name is none of them (RFC 9525 6.3). */
+static void names_of(X509 *certificate, char *text, size_t size) {
   GENERAL_NAMES *names =
       X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
   *text = '\0';
   for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
     const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-    if (name->type == GEN_DNS) {
-      char host[256];
-      snprintf(host, sizeof host, "%.*s", ASN1_STRING_length(name->d.dNSName),
+    char one[256] = "";
+    if (name->type == GEN_DNS)
+      snprintf(one, sizeof one, "%.*s", ASN1_STRING_length(name->d.dNSName),
                (const char *)ASN1_STRING_get0_data(name->d.dNSName));
-      append(text, size, host);
-    } else if (name->type == GEN_IPADD) {
-      append_address(text, size, name->d.iPAddress);
-    }
+    else if (name->type == GEN_IPADD &&
+             ASN1_STRING_length(name->d.iPAddress) >= 4)
+      inet_ntop(ASN1_STRING_length(name->d.iPAddress) == 16 ? AF_INET6
+                                                            : AF_INET,
+                ASN1_STRING_get0_data(name->d.iPAddress), one, sizeof one);
+    if (*one)
+      append(text, size, one);
   }
   GENERAL_NAMES_free(names);
-  if (*text == '\0')
-    X509_NAME_get_text_by_NID(X509_get_subject_name(certificate),
-                              NID_commonName, text, (int)size);
   harmless(text);
 }
 
@@ -220,9 +211,9 @@ int dx_tls_on_verify(int fine, X509_STORE_CTX *store) {
   }
   if (error == X509_V_ERR_HOSTNAME_MISMATCH ||
       error == X509_V_ERR_IP_ADDRESS_MISMATCH) {
-    dx_tls_names(x, names, sizeof names);
+    names_of(x, names, sizeof names);
     broken(t, "the certificate is for %s, not for %s",
-           *names ? names : "nobody", t->host);
+           *names ? names : "nobody (no subject alternative name)", t->host);
     return 0;
   }
   if (depth == 0) {
@@ -369,6 +360,13 @@ static void forget_errors(void) {
     ERR_clear_error();
 }
 
+static void release(SSL *ssl) {
+  /* In the middle of a record SSL_free_buffers is safe from 3.0.14 on only
+   * (CVE-2024-4741).  "RH": a record's header is to be read next. */
+  if (ssl && SSL_pending(ssl) == 0 && strcmp(SSL_rstate_string(ssl), "RH") == 0)
+    SSL_free_buffers(ssl);
+}
+
 /* Thousands of idle connections shall own no buffers of OpenSSL, but to release
  * them after each record, as SSL_MODE_RELEASE_BUFFERS does, costs up to a fifth
  * of the throughput: they stay with the engines that were busy last. */
@@ -379,9 +377,8 @@ static void keep_warm(dx_tls *t) {
   dx_tls **place = &c->warm[c->next_warm++ % DX_WARM];
   if (*place) {
     (*place)->warm = 0;
-    SSL_free_buffers((*place)->ssl);
-    if ((*place)->tunnel)
-      SSL_free_buffers((*place)->tunnel);
+    release((*place)->ssl);
+    release((*place)->tunnel);
   }
   *place = t;
   t->warm = 1;

@@ -121,9 +121,6 @@ int dx_tls_on_verify(int fine, X509_STORE_CTX *store);
 /* A session that may be resumed came: for OpenSSL. */
 int dx_tls_on_session(SSL *ssl, SSL_SESSION *session);
 
-/* The names a certificate is for, into 'text': "a.example, *.b.example". */
-void dx_tls_names(X509 *certificate, char *text, size_t size);
-
 /* The first of OpenSSL's own errors, in its words; forgets them all. */
 const char *dx_tls_reason(void);
 
