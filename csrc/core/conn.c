@@ -334,6 +334,8 @@ size_t dx_conn_take(dx_conn *c, char *to, size_t max) {
 void dx_conn_open(dx_conn *c, double now) {
   dx_conn_head_done(c);
   c->state = DX_OPEN;
+  if (c->eof == DX_ERR_TLS) /* it broke behind the handshake */
+    c->eof = DX_ERR_LOST_TLS;
   c->beat.since = 0;
   c->beat.last_in = now;
 }

@@ -373,6 +373,7 @@ int llink_attach(lloop *loop, lconn *c, int fd, const dx_address *peer) {
 static int link_secure(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   dx_secure **box = luaL_checkudata(L, 2, LTLS_ENGINE);
+  luaL_argcheck(L, *box != NULL, 2, "the engine is closed");
   dx_link *l = c->transport;
   if (l == NULL)
     return lconn_failure(L, c, DX_ERR_LOST);
@@ -380,11 +381,6 @@ static int link_secure(lua_State *L) {
     return dx_push_failure(L, "TLS", "bytes came before the handshake");
   if (dx_link_secure(l, *box))
     return dx_push_failure(L, "TLS", "cannot begin a handshake");
-  if (l->secure != *box) { /* it is part of the other one now */
-    dx_secure_leave(*box);
-    *box = l->secure;
-    l->secure->users++;
-  }
   lua_pushboolean(L, 1);
   return 1;
 }

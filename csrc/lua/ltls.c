@@ -80,20 +80,21 @@ static int identify_all(lua_State *L, dx_tls_context *c, dx_tls_problem *why) {
 
 /* The list of protocols, in the form of RFC 7301 3.1. */
 static int set_alpn(lua_State *L, dx_tls_context *c, dx_tls_problem *why) {
-  luaL_Buffer b;
   size_t n;
   lua_getfield(L, 2, "alpn");
   int list = lua_gettop(L);
-  luaL_buffinit(L, &b);
-  for (int i = 1; lua_istable(L, list) && i <= (int)lua_rawlen(L, list); i++) {
+  int count = lua_istable(L, list) ? (int)lua_rawlen(L, list) : 0;
+  luaL_checkstack(L, 2 * count + 2, "too many protocols");
+  for (int i = 1; i <= count; i++) {
+    lua_pushnil(L);
     lua_rawgeti(L, list, i);
-    lua_tolstring(L, -1, &n);
-    luaL_argcheck(L, n > 0 && n < 256, 2, "alpn: a name of 1..255 bytes");
-    lua_pushfstring(L, "%c%s", (int)n, lua_tostring(L, -1));
-    lua_remove(L, -2);
-    luaL_addvalue(&b);
+    luaL_argcheck(L, lua_tolstring(L, -1, &n) && n > 0 && n < 256, 2,
+                  "alpn: a name of 1..255 bytes");
+    char length = (char)n;
+    lua_pushlstring(L, &length, 1);
+    lua_replace(L, -3);
   }
-  luaL_pushresult(&b);
+  lua_concat(L, 2 * count);
   const char *wire = lua_tolstring(L, -1, &n);
   int e = dx_tls_context_alpn(c, (const uint8_t *)wire, (unsigned)n, why);
   lua_settop(L, list - 1);
@@ -130,7 +131,7 @@ static int context_new(lua_State *L) {
   int server = luaL_checkoption(L, 1, NULL, roles);
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
-  dx_tls_problem why;
+  dx_tls_problem why = {"out of memory"};
   dx_tls_context **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   luaL_setmetatable(L, CONTEXT);
@@ -144,10 +145,13 @@ static int context_new(lua_State *L) {
 
 static dx_tls *check_engine(lua_State *L) {
   dx_tls **box = luaL_checkudata(L, 1, LTLS_ENGINE);
+  luaL_argcheck(L, *box != NULL, 1, "the engine is closed");
   return *box;
 }
 
-static int engine_gc(lua_State *L) {
+/* engine:close(): it goes when its link does, or now if it has none.  To leave
+ * that to the collector costs memory that the collector does not see. */
+static int engine_close(lua_State *L) {
   dx_tls **box = luaL_checkudata(L, 1, LTLS_ENGINE);
   if (*box)
     dx_secure_leave(&(*box)->base);
@@ -155,17 +159,20 @@ static int engine_gc(lua_State *L) {
   return 0;
 }
 
-/* context:engine([host [, port]]) -> engine: for clients, whom to reach */
+/* context:engine([host [, port]]) -> engine | nil, message, "TLS": for clients,
+ * whom to reach */
 static int context_engine(lua_State *L) {
   dx_tls_context **context = luaL_checkudata(L, 1, CONTEXT);
+  luaL_argcheck(L, *context != NULL, 1, "the context is gone");
   const char *host = luaL_optstring(L, 2, NULL);
+  luaL_argcheck(L, host || !(*context)->verify, 2, "whom to verify?");
   lua_Integer port = luaL_optinteger(L, 3, 0);
   /* Its user value is what was fed and not yet read. */
   dx_tls **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = NULL;
   luaL_setmetatable(L, LTLS_ENGINE);
   *box = dx_tls_new(*context, host, (unsigned)port);
-  return *box ? 1 : luaL_error(L, "out of memory");
+  return *box ? 1 : tls_failure(L, "out of memory");
 }
 
 /* engine:feed(bytes): ciphertext that came from the peer */
@@ -218,8 +225,8 @@ static int engine_ready(lua_State *L) {
   return 1;
 }
 
-/* engine:write(plaintext) -> true | false before it is ready | nil, message,
- * "TLS" */
+/* engine:write(plaintext) -> true | false: nothing was taken, as more has to be
+ * fed before | nil, message, "TLS" */
 static int engine_write(lua_State *L) {
   dx_tls *t = check_engine(L);
   size_t n;
@@ -234,9 +241,9 @@ static int engine_write(lua_State *L) {
 /* engine:output() -> ciphertext to send, "" when there is none */
 static int engine_output(lua_State *L) {
   dx_tls *t = check_engine(L);
-  size_t n = dx_buffer_length(t->base.wire);
-  lua_pushlstring(L, n ? (const char *)dx_buffer_bytes(t->base.wire) : "", n);
-  dx_buffer_clear(&t->base.wire, t->base.spare);
+  size_t n = dx_buffer_length(*t->base.wire);
+  lua_pushlstring(L, n ? (const char *)dx_buffer_bytes(*t->base.wire) : "", n);
+  dx_buffer_clear(t->base.wire, t->base.spare);
   return 1;
 }
 
@@ -337,16 +344,23 @@ static int tls_file_stamp(lua_State *L) {
   struct stat s;
   if (stat(luaL_checkstring(L, 1), &s))
     return 0;
-  lua_pushfstring(L, "%I:%I:%I", (LUAI_UACINT)s.st_ino, (LUAI_UACINT)s.st_size,
-                  (LUAI_UACINT)s.st_mtime);
+  char text[96];
+  snprintf(text, sizeof text, "%llu:%lld:%lld.%ld",
+           (unsigned long long)s.st_ino, (long long)s.st_size,
+           (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
+  lua_pushstring(L, text);
   return 1;
 }
 
-static const luaL_Reg engine_methods[] = {
-    {"feed", engine_feed},   {"read", engine_read},
-    {"write", engine_write}, {"output", engine_output},
-    {"ready", engine_ready}, {"finish", engine_finish},
-    {"info", engine_info},   {NULL, NULL}};
+static const luaL_Reg engine_methods[] = {{"feed", engine_feed},
+                                          {"read", engine_read},
+                                          {"write", engine_write},
+                                          {"output", engine_output},
+                                          {"ready", engine_ready},
+                                          {"finish", engine_finish},
+                                          {"info", engine_info},
+                                          {"close", engine_close},
+                                          {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"context", context_new},
                                      {"info", tls_info},
@@ -366,7 +380,7 @@ DX_EXPORT int luaopen_duplex_tls(lua_State *L) {
   type(L, CONTEXT, context_gc);
   lua_pushcfunction(L, context_engine);
   lua_setfield(L, -2, "engine");
-  type(L, LTLS_ENGINE, engine_gc);
+  type(L, LTLS_ENGINE, engine_close);
   luaL_setfuncs(L, engine_methods, 0);
   lua_pushcfunction(L, engine_tostring);
   lua_setfield(L, -2, "__tostring");

@@ -94,15 +94,17 @@ void dx_link_touch(dx_link *l) {
 
 int dx_link_secure(dx_link *l, dx_secure *s) {
   dx_loop *loop = loop_of(l);
-  if (l->conn == NULL || l->closed || dx_conn_unread(l->conn))
+  if (l->conn == NULL || l->closed || s->taken || dx_conn_unread(l->conn))
     return -1;
-  dx_link_touch(l);
-  if (l->secure)
-    return l->secure->ops->nest(l->secure, s);
   if (loop->wire == NULL && (loop->wire = malloc(DX_WIRE_SIZE)) == NULL)
     return -1;
+  if (l->secure && s->ops->nest(s, l->secure))
+    return -1;
+  dx_secure_leave(l->secure);
   l->secure = s;
   s->users++;
+  s->taken = 1;
+  dx_link_touch(l);
   return 0;
 }
 
@@ -114,7 +116,7 @@ static void send_failed(dx_link *l, int error) {
   l->error = error;
   l->blocked = 1;
   if (l->secure)
-    dx_buffer_clear(&l->secure->wire, l->secure->spare);
+    dx_buffer_clear(l->secure->wire, l->secure->spare);
   if (l->conn) {
     dx_buffer_clear(&l->conn->out, dx_conn_spare(l->conn));
     l->conn->beat.stalled = 0;
@@ -151,10 +153,11 @@ static int seal(dx_link *l) {
     return 0;
   if (n > SEAL_AT_MOST)
     n = SEAL_AT_MOST;
-  if (l->secure->ops->write(l->secure, p, n)) {
+  int e = l->secure->ops->write(l->secure, p, n);
+  if (e && e != -EAGAIN)
     tls_failed(l);
+  if (e)
     return 0;
-  }
   read_clock(l);
   dx_conn_sent(c, n, loop_of(l)->now);
   return 1;
@@ -163,14 +166,14 @@ static int seal(dx_link *l) {
 static void send_wire(dx_link *l) {
   dx_conn *c = l->conn;
   dx_secure *s = l->secure;
-  size_t n = dx_buffer_length(s->wire);
-  ssize_t r = dx_socket_send(l->fd, dx_buffer_bytes(s->wire), n);
+  size_t n = dx_buffer_length(*s->wire);
+  ssize_t r = dx_socket_send(l->fd, dx_buffer_bytes(*s->wire), n);
   if (r < 0 && r != -EAGAIN) {
     send_failed(l, (int)-r);
     return;
   }
   if (r > 0)
-    dx_buffer_consume(&s->wire, s->spare, (size_t)r);
+    dx_buffer_consume(s->wire, s->spare, (size_t)r);
   l->blocked = r < (ssize_t)n;
   if (l->blocked ? r > 0 || c->beat.stalled <= 0
                  : dx_buffer_length(c->out) == 0)
@@ -178,7 +181,7 @@ static void send_wire(dx_link *l) {
 }
 
 static void send_secure(dx_link *l) {
-  while (!l->blocked && (dx_buffer_length(l->secure->wire) || seal(l)))
+  while (!l->blocked && (dx_buffer_length(*l->secure->wire) || seal(l)))
     send_wire(l);
 }
 
@@ -219,14 +222,16 @@ static dx_error put_large_secure(dx_link *l, uint8_t first, const uint8_t *data,
   size_t all = head_n + n, gone = sizeof record < all ? sizeof record : all;
   memcpy(record + head_n, data, gone - head_n);
   int e = s->ops->write(s, record, gone);
+  if (e)
+    gone = 0;
   while (!e && !l->blocked && gone < all) {
     size_t k = all - gone < SEAL_AT_MOST ? all - gone : SEAL_AT_MOST;
     e = s->ops->write(s, data + (gone - head_n), k);
-    gone += k;
+    gone += e ? 0 : k;
     send_wire(l);
   }
   dx_link_touch(l);
-  if (e)
+  if (e && e != -EAGAIN)
     tls_failed(l);
   if (c->state != DX_OPEN)
     return dx_conn_end(c);
@@ -289,7 +294,7 @@ static dx_buffer take_rest(dx_link *l) {
     while (seal(l))
       ;
     l->secure->ops->finish(l->secure);
-    out = &l->secure->wire;
+    out = l->secure->wire;
   }
   dx_buffer rest = *out;
   *out = NULL;
@@ -359,7 +364,7 @@ void dx_link_drop(dx_link *l) {
 /* Reading makes TLS answer (alerts, keys to update): who does not read these
  * answers shall not make us keep many. */
 static int choked(const dx_link *l) {
-  return l->secure && dx_buffer_length(l->secure->wire) > DX_INPUT_SIZE;
+  return l->secure && dx_buffer_length(*l->secure->wire) > DX_INPUT_SIZE;
 }
 
 static void tend(dx_link *l) {

@@ -106,9 +106,9 @@ int dx_loop_flush(dx_loop *loop);
  * NULL with errno set when that fails; the descriptor is then closed. */
 dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn);
 
-/* Everything passes through 's' from now on, or through 's' inside of what it
- * passes through already.  The link becomes a user of 's', or of nothing of it
- * in the second case.  0, or -1: it cannot begin now. */
+/* Everything passes through 's' from now on: inside of what it passes through
+ * already, if there is something.  The link becomes a user of 's'.  0, or -1:
+ * it cannot begin now. */
 int dx_link_secure(dx_link *link, dx_secure *s);
 
 static inline dx_loop *dx_link_loop(const dx_link *link) {

@@ -24,13 +24,14 @@ typedef struct dx_secure_ops {
    * is needed; -EPROTO: broken for good, see problem().  Until 'ready' this
    * carries on with the handshake.  Any call may add to 'wire'. */
   ssize_t (*read)(dx_secure *s, void *p, size_t n);
-  /* Encrypt all of it into 'wire': 0, -EPROTO, or -EAGAIN before 'ready'. */
+  /* Encrypt all of it into 'wire': 0, -EPROTO, or -EAGAIN: none of it, before
+   * 'ready' and in the middle of a handshake message of the peer's. */
   int (*write)(dx_secure *s, const void *p, size_t n);
   /* We send no more: the last thing in 'wire' says so (close_notify). */
   void (*finish)(dx_secure *s);
-  /* From now on 'inner' is spoken inside of 's', which was TLS to a proxy.
-   * What 'inner' was is then part of 's', and 'inner' is an empty shell. */
-  int (*nest)(dx_secure *s, dx_secure *inner);
+  /* 's', which is new, is spoken inside of 'outer', which is ready: TLS to a
+   * server through TLS to a proxy.  It becomes a user of 'outer'. */
+  int (*nest)(dx_secure *s, dx_secure *outer);
   /* Why it broke, in words; NULL if it did not. */
   const char *(*problem)(const dx_secure *s);
   /* Free it: nobody uses it any more. */
@@ -39,9 +40,10 @@ typedef struct dx_secure_ops {
 
 struct dx_secure {
   const dx_secure_ops *ops;
-  dx_buffer wire;  /* ciphertext to send */
+  dx_buffer *wire; /* ciphertext to send; of the outermost, if nested */
   dx_spare *spare; /* where its block goes when it is empty */
-  unsigned users;  /* who hold it: a link, a Lua value */
+  unsigned users;  /* who hold it: a link, a Lua value, an inner one */
+  uint8_t taken;   /* a link has it, or had */
   uint8_t layers;  /* of TLS: 1, or 2 to a server through TLS to a proxy */
   uint8_t ready;   /* the handshake is done */
   uint8_t failed;

@@ -6,8 +6,8 @@
  *   plaintext -> SSL_write -> [BIO] -> wire
  *
  * OpenSSL writes whenever it likes, reads included, and the wire takes
- * everything: so it never waits to write, and "more is needed" is the only
- * thing that it can be waiting for. */
+ * everything: so "more is needed" is the only thing that it can be waiting for,
+ * in writes too, when the peer is in the middle of a handshake message. */
 #include "tls.h"
 
 #include <openssl/err.h>
@@ -22,6 +22,7 @@
 
 #define OVERHEAD ((size_t)64) /* no cipher adds more to a record */
 #define MAX_SESSIONS 64       /* that the clients of a context keep */
+#define SESSIONS_EACH 2       /* of these, for one server */
 
 /* What browsers and people get who speak HTTP to a port that speaks TLS. */
 static const char plain_http[] =
@@ -37,11 +38,11 @@ static const char plain_http[] =
 static int wire_write(BIO *b, const char *p, int n) {
   dx_tls *t = BIO_get_data(b);
   BIO_clear_retry_flags(b);
-  uint8_t *to = dx_buffer_reserve(&t->base.wire, t->base.spare, (size_t)n);
+  uint8_t *to = dx_buffer_reserve(t->base.wire, t->base.spare, (size_t)n);
   if (to == NULL)
     return -1;
   memcpy(to, p, (size_t)n);
-  dx_buffer_add(t->base.wire, (size_t)n);
+  dx_buffer_add(*t->base.wire, (size_t)n);
   return n;
 }
 
@@ -229,7 +230,7 @@ int dx_tls_on_verify(int fine, X509_STORE_CTX *store) {
 /* What the peer's alerts and OpenSSL's reasons mean to whoever set this up. */
 static const struct {
   int reason;
-  const char *client, *server; /* what to tell there; NULL: OpenSSL's words */
+  const char *client, *server; /* what to tell there; NULL: the same */
 } reasons[] = {
     {SSL_R_WRONG_VERSION_NUMBER, "the server does not speak TLS on this port",
      "the client does not speak TLS"},
@@ -237,16 +238,13 @@ static const struct {
      "the client does not speak TLS"},
     {SSL_R_RECORD_LENGTH_MISMATCH, "the server does not speak TLS on this port",
      "the client does not speak TLS"},
-    {SSL_R_UNSUPPORTED_PROTOCOL, "no version of TLS in common",
-     "no version of TLS in common"},
-    {SSL_R_VERSION_TOO_LOW, "no version of TLS in common",
-     "no version of TLS in common"},
+    {SSL_R_UNSUPPORTED_PROTOCOL, "no version of TLS in common", NULL},
+    {SSL_R_VERSION_TOO_LOW, "no version of TLS in common", NULL},
     {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,
      "no version of TLS in common, says the server",
      "no version of TLS in common, says the client"},
-    {SSL_R_NO_SHARED_CIPHER, NULL, "no cipher in common"},
-    {SSL_R_NO_CIPHERS_AVAILABLE, "no cipher fits the versions of TLS",
-     "no cipher fits the versions of TLS"},
+    {SSL_R_NO_SHARED_CIPHER, "no cipher in common", NULL},
+    {SSL_R_NO_CIPHERS_AVAILABLE, "no cipher fits the versions of TLS", NULL},
     {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE,
      "the server refused the handshake: no cipher in common, or it wants a "
      "client certificate",
@@ -256,8 +254,8 @@ static const struct {
      "the client refused the handshake"},
     {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED,
      "the server wants a client certificate (tls.certificate)", NULL},
-    {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, NULL,
-     "the client gave no client certificate"},
+    {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE,
+     "the client gave no client certificate", NULL},
     {SSL_R_TLSV1_ALERT_UNKNOWN_CA,
      "the server does not trust the client certificate",
      "the client does not trust our certificate"},
@@ -280,27 +278,37 @@ static const struct {
      "the server gives this client certificate no access",
      "the client gives our certificate no access"},
     {SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, "no protocol in common (alpn)",
-     "no protocol in common (alpn)"},
-    {SSL_R_NO_APPLICATION_PROTOCOL, NULL, "no protocol in common (alpn)"},
+     NULL},
+    {SSL_R_NO_APPLICATION_PROTOCOL, "no protocol in common (alpn)", NULL},
 };
+
+static const char *words_for(int reason, int server) {
+  for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+    if (reasons[i].reason == reason)
+      return server && reasons[i].server ? reasons[i].server
+                                         : reasons[i].client;
+  return NULL;
+}
 
 static int openssl_failed(dx_tls *t) {
   unsigned long e = ERR_peek_error();
-  int reason = ERR_GET_REASON(e);
-  int alert = ERR_GET_LIB(e) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET;
-  const char *words = NULL;
-  if (alert && t->open)
+  int reason = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
+  int alert = reason >= SSL_AD_REASON_OFFSET;
+  if (e == 0) /* that is how wire_write fails */
+    return broken(t, "out of memory");
+  if (alert && t->accepted)
     return broken(t, "the other end broke off: %s", dx_tls_reason());
   if (!alert && t->base.ready)
     return broken(t, "what came was damaged on the way (%s)", dx_tls_reason());
-  if (ERR_GET_LIB(e) == ERR_LIB_SSL)
-    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
-      if (reasons[i].reason == reason)
-        words = t->context->server ? reasons[i].server : reasons[i].client;
+  const char *words = words_for(reason, t->context->server);
   if (words)
     return broken(t, "%s", words);
   return broken(t, "%s%s", alert ? "the other end refused: " : "",
                 dx_tls_reason());
+}
+
+static int said_goodbye(const SSL *ssl) {
+  return (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
 static ssize_t outcome(dx_tls *t, int result) {
@@ -311,6 +319,8 @@ static ssize_t outcome(dx_tls *t, int result) {
   case SSL_ERROR_ZERO_RETURN:
     return 0;
   default:
+    if (t->below && said_goodbye(t->below->ssl))
+      return t->base.ready ? 0 : broken(t, "the other end hung up");
     return openssl_failed(t);
   }
 }
@@ -320,8 +330,9 @@ static ssize_t outcome(dx_tls *t, int result) {
 #define self(s) ((dx_tls *)(s))
 
 static void lend(dx_secure *s, const uint8_t *p, size_t n) {
-  self(s)->in = p;
-  self(s)->in_n = n;
+  dx_tls *t = self(s)->below ? self(s)->below : self(s);
+  t->in = p;
+  t->in_n = n;
 }
 
 /* A record of TLS never begins with a letter, a request of HTTP always does. */
@@ -335,10 +346,10 @@ static int is_plain_http(dx_tls *t) {
 static ssize_t shake_hands(dx_tls *t) {
   if (is_plain_http(t)) {
     uint8_t *to =
-        dx_buffer_reserve(&t->base.wire, t->base.spare, sizeof plain_http - 1);
+        dx_buffer_reserve(t->base.wire, t->base.spare, sizeof plain_http - 1);
     if (to) {
       memcpy(to, plain_http, sizeof plain_http - 1);
-      dx_buffer_add(t->base.wire, sizeof plain_http - 1);
+      dx_buffer_add(*t->base.wire, sizeof plain_http - 1);
     }
     return broken(t, "the client speaks HTTP without TLS");
   }
@@ -349,7 +360,7 @@ static ssize_t shake_hands(dx_tls *t) {
     return e ? e : broken(t, "the other end hung up");
   }
   t->base.ready = 1;
-  t->open = t->context->server;
+  t->accepted = t->context->server;
   return 1;
 }
 
@@ -363,7 +374,7 @@ static void forget_errors(void) {
 static void release(SSL *ssl) {
   /* In the middle of a record SSL_free_buffers is safe from 3.0.14 on only
    * (CVE-2024-4741).  "RH": a record's header is to be read next. */
-  if (ssl && SSL_pending(ssl) == 0 && strcmp(SSL_rstate_string(ssl), "RH") == 0)
+  if (!SSL_has_pending(ssl) && strcmp(SSL_rstate_string(ssl), "RH") == 0)
     SSL_free_buffers(ssl);
 }
 
@@ -378,7 +389,8 @@ static void keep_warm(dx_tls *t) {
   if (*place) {
     (*place)->warm = 0;
     release((*place)->ssl);
-    release((*place)->tunnel);
+    if ((*place)->below)
+      release((*place)->below->ssl);
   }
   *place = t;
   t->warm = 1;
@@ -406,13 +418,13 @@ static ssize_t engine_read(dx_secure *s, void *p, size_t n) {
   if (n == 0)
     return -EAGAIN;
   /* To ask OpenSSL for what is not there costs as much as a small record. */
-  if (t->in_n == 0 && !t->tunnel && SSL_pending(t->ssl) == 0)
-    return SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN ? 0 : -EAGAIN;
+  if (t->in_n == 0 && !t->below && !SSL_has_pending(t->ssl))
+    return said_goodbye(t->ssl) ? 0 : -EAGAIN;
   forget_errors();
   int r = SSL_read_ex(t->ssl, p, n, &got);
   if (r != 1)
     return outcome(t, r);
-  t->open = 1;
+  t->accepted = 1;
   return (ssize_t)got;
 }
 
@@ -425,7 +437,7 @@ static int engine_write(dx_secure *s, const void *p, size_t n) {
     return -EAGAIN;
   if (n == 0)
     return 0;
-  if (dx_buffer_reserve(&s->wire, s->spare,
+  if (dx_buffer_reserve(s->wire, s->spare,
                         n + (n / DX_RECORD + 1) * OVERHEAD) == NULL)
     return broken(t, "out of memory");
   keep_warm(t);
@@ -433,7 +445,8 @@ static int engine_write(dx_secure *s, const void *p, size_t n) {
   int r = SSL_write_ex(t->ssl, p, n, &done);
   if (r == 1)
     return 0;
-  return openssl_failed(t);
+  ssize_t e = outcome(t, r);
+  return e ? (int)e : broken(t, "the other end hung up");
 }
 
 static void finish(dx_secure *s) {
@@ -441,6 +454,8 @@ static void finish(dx_secure *s) {
     return;
   ERR_clear_error();
   SSL_shutdown(self(s)->ssl); /* the first call only sends close_notify */
+  if (self(s)->below)
+    SSL_shutdown(self(s)->below->ssl);
   ERR_clear_error();
 }
 
@@ -452,9 +467,10 @@ static const char *text_of(const dx_secure *s) {
 static void drop(dx_secure *s) {
   dx_tls *t = self(s);
   cool_down(t);
-  SSL_free(t->ssl);
-  SSL_free(t->tunnel);
-  dx_buffer_clear(&s->wire, s->spare);
+  SSL_free(t->ssl); /* and its BIO, which may refer to what is below */
+  if (t->below)
+    dx_secure_leave(&t->below->base);
+  dx_buffer_clear(&t->own_wire, &t->context->spare);
   free(t->host);
   free(t->text);
   dx_tls_context_leave(t->context);
@@ -465,40 +481,27 @@ static int begin(dx_tls *t) {
   return engine_read(&t->base, NULL, 0) == -EPROTO;
 }
 
-/* OpenSSL can speak through another SSL: that becomes the BIO of the inner
- * one.  The outer engine goes on as the owner of both, since it has the wire.
- */
+/* OpenSSL can speak through another SSL, as the BIO of this one. */
 static int nest(dx_secure *s, dx_secure *other) {
-  dx_tls *t = self(s), *inner = self(other);
-  if (!s->ready || s->failed || t->tunnel)
-    return -1;
-  BIO *b = BIO_new(BIO_f_ssl());
+  dx_tls *t = self(s), *outer = self(other);
+  BIO *b = NULL;
+  if (other->ready && !other->failed && !outer->below && !t->below &&
+      t != outer)
+    b = BIO_new(BIO_f_ssl());
   if (b == NULL)
     return -1;
-  BIO_set_ssl(b, t->ssl, BIO_NOCLOSE);
-  SSL_set_bio(inner->ssl, b, b);
-  SSL_set_app_data(inner->ssl, t);
-  /* Its handshake has begun. */
-  engine_write(s, dx_buffer_bytes(other->wire), dx_buffer_length(other->wire));
-  dx_buffer_clear(&other->wire, other->spare);
-  cool_down(t);
-  cool_down(inner);
-  t->tunnel = t->ssl;
-  t->ssl = inner->ssl;
-  inner->ssl = NULL;
-  dx_tls_context *context = t->context;
-  t->context = inner->context;
-  inner->context = context;
-  s->spare = &t->context->spare;
-  other->spare = &context->spare;
-  free(t->host);
-  t->host = inner->host;
-  inner->host = NULL;
-  t->port = inner->port;
-  s->ready = 0;
-  s->layers = 2;
-  other->failed = 1;
-  return begin(t);
+  BIO_set_ssl(b, outer->ssl, BIO_NOCLOSE);
+  SSL_set_bio(t->ssl, b, b);
+  t->below = outer;
+  other->users++;
+  s->wire = other->wire;
+  s->spare = other->spare;
+  s->layers = (uint8_t)(other->layers + 1);
+  /* Its handshake has begun already. */
+  size_t n = dx_buffer_length(t->own_wire);
+  int e = engine_write(other, dx_buffer_bytes(t->own_wire), n);
+  dx_buffer_clear(&t->own_wire, &t->context->spare);
+  return e;
 }
 
 static const dx_secure_ops ops = {lend, engine_read, engine_write, finish,
@@ -511,9 +514,27 @@ static int session_name(const dx_tls *t, char *name, size_t size) {
   return n > 0 && (size_t)n < size;
 }
 
-/* Newest first, two for each server at most. */
+static void forget_session(dx_session **place) {
+  dx_session *s = *place;
+  *place = s->next;
+  SSL_SESSION_free(s->session);
+  free(s);
+}
+
+/* Forget sessions of this name (or any: NULL) behind the newest 'most'. */
+static void keep_sessions(dx_session **place, const char *name, int most) {
+  while (*place) {
+    int counts = name == NULL || strcmp((*place)->name, name) == 0;
+    if (counts && most-- <= 0)
+      forget_session(place);
+    else
+      place = &(*place)->next;
+  }
+}
+
 int dx_tls_on_session(SSL *ssl, SSL_SESSION *session) {
   dx_tls *t = dx_tls_of(ssl);
+  dx_session **list = &t->context->sessions;
   char name[300];
   if (!SSL_SESSION_is_resumable(session) || !session_name(t, name, sizeof name))
     return 0;
@@ -522,20 +543,10 @@ int dx_tls_on_session(SSL *ssl, SSL_SESSION *session) {
     return 0;
   s->session = session;
   strcpy(s->name, name);
-  s->next = t->context->sessions;
-  t->context->sessions = s;
-  dx_session **end = &s->next;
-  for (int kept = 1, same = 1; *end;) {
-    dx_session *old = *end;
-    same += strcmp(old->name, name) == 0;
-    if (++kept <= MAX_SESSIONS && (same <= 2 || strcmp(old->name, name))) {
-      end = &old->next;
-      continue;
-    }
-    *end = old->next;
-    SSL_SESSION_free(old->session);
-    free(old);
-  }
+  s->next = *list;
+  *list = s;
+  keep_sessions(list, name, SESSIONS_EACH);
+  keep_sessions(list, NULL, MAX_SESSIONS);
   return 1;
 }
 
@@ -550,9 +561,7 @@ static void resume(dx_tls *t) {
     SSL_set_session(t->ssl, s->session);
     if (SSL_SESSION_get_protocol_version(s->session) < TLS1_3_VERSION)
       return;
-    *p = s->next; /* RFC 8446 C.4: to be used once */
-    SSL_SESSION_free(s->session);
-    free(s);
+    forget_session(p); /* RFC 8446 C.4: to be used once */
     return;
   }
 }
@@ -587,8 +596,11 @@ dx_tls *dx_tls_new(dx_tls_context *c, const char *host, unsigned port) {
     free(t);
     return NULL;
   }
-  t->base =
-      (dx_secure){.ops = &ops, .spare = &c->spare, .users = 1, .layers = 1};
+  t->base = (dx_secure){.ops = &ops,
+                        .wire = &t->own_wire,
+                        .spare = &c->spare,
+                        .users = 1,
+                        .layers = 1};
   t->context = c;
   c->users++;
   t->port = (uint16_t)port;

@@ -19,7 +19,7 @@
 #define SSL_get1_peer_certificate SSL_get_peer_certificate
 #endif
 
-/* A certificate with its key, and for whom it is. */
+/* A certificate with its key. */
 typedef struct dx_identity {
   X509 *certificate;
   STACK_OF(X509) * chain; /* of the authorities between, without the root */
@@ -28,6 +28,13 @@ typedef struct dx_identity {
   size_t ocsp_n;
   struct dx_identity *next;
 } dx_identity;
+
+/* Whom a certificate is for. */
+typedef struct dx_name {
+  char *text; /* lower case; "*.example.com" is ".example.com" */
+  const dx_identity *identity;
+  unsigned order; /* in which they were added */
+} dx_name;
 
 /* A session that a client may resume. */
 typedef struct dx_session {
@@ -44,7 +51,9 @@ typedef struct dx_tls_context {
   struct dx_tls *warm[DX_WARM]; /* those that were busy last */
   unsigned next_warm;           /* whose turn it is to lose them */
   dx_identity *identities; /* the first is for those who ask for no other */
-  uint8_t *alpn;           /* ours, best first, as on the wire */
+  dx_name *names;          /* of all of them, sorted */
+  size_t names_n;
+  uint8_t *alpn; /* ours, best first, as on the wire */
   unsigned alpn_n;
   dx_session *sessions; /* newest first */
   dx_spare spare;       /* for the wires of its engines */
@@ -62,16 +71,17 @@ typedef struct dx_tls {
   dx_secure base; /* first */
   dx_tls_context *context;
   SSL *ssl;
-  SSL *tunnel; /* TLS to a proxy, below 'ssl', or NULL */
+  struct dx_tls *below; /* TLS to a proxy, which this is spoken in, or NULL */
+  dx_buffer own_wire;
   const uint8_t *in;
   size_t in_n;
-  char *host;    /* of clients: the name to verify, as people write it */
-  char *text;    /* why it broke */
-  uint16_t port; /* of clients */
-  uint8_t warm;  /* it has a place in context->warm */
-  uint8_t begun; /* the peer's first byte was looked at */
-  uint8_t open;  /* both ends are content: with TLS 1.3 a client is ready before
-                    the server has looked at its certificate */
+  char *host;       /* of clients: the name to verify, as people write it */
+  char *text;       /* why it broke */
+  uint16_t port;    /* of clients */
+  uint8_t warm;     /* it has a place in context->warm */
+  uint8_t begun;    /* the peer's first byte was looked at */
+  uint8_t accepted; /* by the peer: with TLS 1.3 a client is ready before the
+                       server has looked at its certificate */
 } dx_tls;
 
 /* ---- contexts: tls_context.c ---- */

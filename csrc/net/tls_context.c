@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -49,14 +50,24 @@ static const char *name_of(const char *source) {
 
 static BIO *open_source(const char *source, const char *what,
                         dx_tls_problem *why) {
-  if (is_pem(source))
-    return BIO_new_mem_buf(source, -1);
-  FILE *file = fopen(source, "rb");
-  if (file == NULL) {
-    problem(why, "cannot read %s %s: %s", what, source, strerror(errno));
-    return NULL;
+  FILE *file = NULL;
+  BIO *b;
+  if (is_pem(source)) {
+    b = BIO_new_mem_buf(source, -1);
+  } else {
+    file = fopen(source, "rb");
+    if (file == NULL) {
+      problem(why, "cannot read %s %s: %s", what, source, strerror(errno));
+      return NULL;
+    }
+    b = BIO_new_fp(file, BIO_CLOSE);
   }
-  return BIO_new_fp(file, BIO_CLOSE);
+  if (b == NULL) {
+    if (file)
+      fclose(file);
+    problem(why, "out of memory");
+  }
+  return b;
 }
 
 /* Whether what ended the reading of several certificates was just the end. */
@@ -200,14 +211,14 @@ static int read_key(dx_identity *i, const char *source, const char *passphrase,
 
 static int read_ocsp(dx_identity *i, const char *path, dx_tls_problem *why) {
   FILE *file = fopen(path, "rb");
+  if (file == NULL)
+    return problem(why, "cannot read ocsp %s: %s", path, strerror(errno));
   i->ocsp = malloc(MAX_OCSP);
-  if (file && i->ocsp)
+  if (i->ocsp)
     i->ocsp_n = fread(i->ocsp, 1, MAX_OCSP, file);
-  int error = file ? 0 : errno;
-  if (file)
-    fclose(file);
-  if (error)
-    return problem(why, "cannot read ocsp %s: %s", path, strerror(error));
+  fclose(file);
+  if (i->ocsp == NULL)
+    return problem(why, "out of memory");
   if (i->ocsp_n == 0 || i->ocsp_n == MAX_OCSP || i->ocsp[0] != 0x30)
     return problem(why, "cannot read ocsp %s: there is no OCSP response in it",
                    path);
@@ -234,17 +245,87 @@ int dx_tls_context_identify(dx_tls_context *c, const char *certificate,
   return 0;
 }
 
+/* ---- certificates by name ---- */
+
+static int by_text(const void *a, const void *b) {
+  return strcmp(((const dx_name *)a)->text, ((const dx_name *)b)->text);
+}
+
+/* Names that several certificates have belong to the first of these. */
+static int by_text_and_order(const void *a, const void *b) {
+  int order = by_text(a, b);
+  unsigned x = ((const dx_name *)a)->order, y = ((const dx_name *)b)->order;
+  return order ? order : x < y ? -1 : x > y;
+}
+
+static void lower(char *to, const char *p, size_t n) {
+  for (size_t k = 0; k < n; k++)
+    to[k] = (char)tolower((unsigned char)p[k]);
+  to[n] = '\0';
+}
+
+static int add_name(dx_tls_context *c, const dx_identity *i, const char *p,
+                    size_t n) {
+  dx_name *names = realloc(c->names, (c->names_n + 1) * sizeof *names);
+  if (names == NULL)
+    return -1;
+  c->names = names;
+  int wildcard = n > 1 && p[0] == '*' && p[1] == '.';
+  char *text = malloc(n + 1);
+  if (text == NULL)
+    return -1;
+  lower(text, p + wildcard, n - (size_t)wildcard);
+  names[c->names_n] = (dx_name){text, i, (unsigned)c->names_n};
+  c->names_n++;
+  return 0;
+}
+
+static int add_names(dx_tls_context *c, const dx_identity *i) {
+  X509 *x = i->certificate;
+  GENERAL_NAMES *list = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+  int e = 0, count = 0;
+  for (int k = 0; !e && k < sk_GENERAL_NAME_num(list); k++) {
+    const GENERAL_NAME *name = sk_GENERAL_NAME_value(list, k);
+    if (name->type != GEN_DNS)
+      continue;
+    count++;
+    e = add_name(c, i, (const char *)ASN1_STRING_get0_data(name->d.dNSName),
+                 (size_t)ASN1_STRING_length(name->d.dNSName));
+  }
+  GENERAL_NAMES_free(list);
+  char common[256];
+  int n = X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName,
+                                    common, sizeof common);
+  if (!e && count == 0 && n > 0)
+    e = add_name(c, i, common, strlen(common));
+  return e;
+}
+
+static const dx_identity *find(const dx_tls_context *c, char *text) {
+  dx_name key = {.text = text};
+  const dx_name *name =
+      c->names ? bsearch(&key, c->names, c->names_n, sizeof key, by_text)
+               : NULL;
+  while (name && name > c->names && by_text(name - 1, name) == 0)
+    name--;
+  return name ? name->identity : NULL;
+}
+
 /* The certificate to show: one for exactly the name that the client asks for,
  * or with a wildcard that covers it, or the first. */
 static const dx_identity *choose(const dx_tls_context *c, SSL *ssl) {
-  static const unsigned flags[] = {X509_CHECK_FLAG_NO_WILDCARDS,
-                                   X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS};
-  const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-  for (int pass = 0; name && *name && pass < 2; pass++)
-    for (const dx_identity *i = c->identities; i; i = i->next)
-      if (X509_check_host(i->certificate, name, 0, flags[pass], NULL) == 1)
-        return i;
-  return c->identities;
+  const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  const dx_identity *i = NULL;
+  char name[256];
+  size_t n = asked ? strlen(asked) : 0;
+  if (n > 0 && n < sizeof name) {
+    lower(name, asked, n);
+    char *rest = strchr(name, '.');
+    i = find(c, name);
+    if (i == NULL && rest && rest != name)
+      i = find(c, rest);
+  }
+  return i ? i : c->identities;
 }
 
 static int on_certificate(SSL *ssl, void *context) {
@@ -313,6 +394,9 @@ void dx_tls_context_leave(dx_tls_context *c) {
     c->identities = i->next;
     free_identity(i);
   }
+  for (size_t k = 0; k < c->names_n; k++)
+    free(c->names[k].text);
+  free(c->names);
   while (c->sessions) {
     dx_session *s = c->sessions;
     c->sessions = s->next;
@@ -394,11 +478,29 @@ static void finish_client(dx_tls_context *c) {
     SSL_CTX_sess_set_new_cb(c->ssl, dx_tls_on_session);
 }
 
+/* Each is tried now, so that none is found unfit in a handshake; the first one
+ * last, as that is the one to stay. */
+static int use_all(dx_tls_context *c, const dx_identity *i,
+                   dx_tls_problem *why) {
+  char name[200];
+  if (i == NULL)
+    return 0;
+  if (add_names(c, i))
+    return problem(why, "out of memory");
+  if (use_all(c, i->next, why))
+    return -1;
+  if (SSL_CTX_use_cert_and_key(c->ssl, i->certificate, i->key, i->chain, 1))
+    return 0;
+  X509_NAME_oneline(X509_get_subject_name(i->certificate), name, sizeof name);
+  return problem(why, "cannot use the certificate of %s: %s", name,
+                 dx_tls_reason());
+}
+
 int dx_tls_context_finish(dx_tls_context *c, dx_tls_problem *why) {
-  const dx_identity *i = c->identities;
-  if (i &&
-      !SSL_CTX_use_cert_and_key(c->ssl, i->certificate, i->key, i->chain, 1))
-    return problem(why, "cannot use the certificate: %s", dx_tls_reason());
+  if (use_all(c, c->identities, why))
+    return -1;
+  if (c->names)
+    qsort(c->names, c->names_n, sizeof *c->names, by_text_and_order);
   if (c->server)
     finish_server(c);
   else

@@ -33,7 +33,7 @@ function tls.file_stamp(path) end
 
 ---@param host? string whom to reach: the name to ask for and to verify
 ---@param port? integer goes with the host, for sessions to resume
----@return duplex.tls.Engine
+---@return duplex.tls.Engine|nil engine, string? message, string? id "TLS"
 function context:engine(host, port) end
 
 ---Takes ciphertext that came from the peer.
@@ -46,7 +46,7 @@ function engine:feed(bytes) end
 function engine:read(max) end
 
 ---@param plaintext string
----@return boolean|nil taken false before it is ready
+---@return boolean|nil taken false: nothing, as more has to be fed before
 ---@return string? message, string? id "TLS"
 function engine:write(plaintext) end
 
@@ -63,5 +63,8 @@ function engine:finish() end
 ---@return table|nil info { version, cipher, alpn, server_name, resumed, subject,
 ---  issuer, fingerprint }, the last three of the peer's certificate
 function engine:info() end
+
+---Lets go of it. A link that has it keeps it; without one it is gone.
+function engine:close() end
 
 return tls

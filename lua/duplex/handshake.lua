@@ -195,10 +195,7 @@ return function(ws, self)
   local first = true
   while true do
     local raw = read_head(self, ws, first)
-    if first then -- it came, or never will
-      self.handshakes = self.handshakes - 1
-      self.room:set()
-    end
+    if first then self.arrived(ws) end
     if not raw then return end
     local kind, a, b = core.examine(raw, self.options.max_headers)
     if kind == "upgrade" then

@@ -56,7 +56,7 @@ end
 local NAMED = "has '%s', which %s"
 local LACKS = "needs %s, which is not built into this version"
 local function bad_protocol(name) -- RFC 7301 3.1
-  return (#name < 1 or #name > 255) and "is not of 1..255 bytes" or nil
+  return (#name < 1 or #name > 255 or name:find("%c")) and "is not of 1..255 bytes without control characters" or nil
 end
 
 local BAD_ENTRY = {

@@ -23,14 +23,25 @@ local function load_tls()
   return tls
 end
 
--- A copy of an identity whose passphrase is text.
-local function unlocked(identity)
-  if type(identity.passphrase) ~= "function" then return identity end
-  local fine, text = pcall(identity.passphrase)
-  if not fine or type(text) ~= "string" then
-    return failure("the passphrase function gave no text: " .. tostring(text))
+-- A copy in which passphrases are text.
+local function unlocked(given)
+  local copy = {}
+  for name, value in pairs(given) do copy[name] = value end
+  if type(given.passphrase) == "function" then
+    local fine, text = pcall(given.passphrase)
+    if not fine or type(text) ~= "string" then
+      return failure("the passphrase function gave no text: " .. tostring(text))
+    end
+    copy.passphrase = text
   end
-  return setmetatable({ passphrase = text }, { __index = identity })
+  if not given.certificates then return copy end
+  copy.certificates = {}
+  for i, identity in ipairs(given.certificates) do
+    local message, id
+    copy.certificates[i], message, id = unlocked(identity)
+    if id then return nil, message, id end
+  end
+  return copy
 end
 
 --- What all connections with the same options share.
@@ -40,20 +51,16 @@ end
 function secure.context(role, given)
   local tls, message, id = load_tls()
   if not tls then return nil, message, id end
-  local all
-  all, message, id = unlocked(given)
-  if not all then return nil, message, id end
-  local list = {}
-  for i, identity in ipairs(given.certificates or {}) do
-    list[i], message, id = unlocked(identity)
-    if not list[i] then return nil, message, id end
-  end
-  return tls.context(role, setmetatable({ certificates = list }, { __index = all }))
+  given, message, id = unlocked(given)
+  if not given then return nil, message, id end
+  return tls.context(role, given)
 end
 
 -- ---- clients ----
 
 local cache = {} -- { key, context }, the one used last comes first
+
+local FILES = { ca = true, certificate = true, key = true }
 
 -- Options as a text, with what changes when their files do.
 local function key_of(tls, given)
@@ -63,7 +70,7 @@ local function key_of(tls, given)
   for i, name in ipairs(names) do
     local value = given[name]
     local text = type(value) == "table" and table.concat(value, "\1") or tostring(value)
-    local stamp = type(value) == "string" and #value < 4096 and tls.file_stamp(value) or ""
+    local stamp = FILES[name] and not value:find("\n", 1, true) and tls.file_stamp(value) or ""
     parts[i] = name .. "\1" .. text .. "\1" .. stamp
   end
   return table.concat(parts, "\2")
@@ -74,6 +81,8 @@ end
 local function client_context(given)
   local tls, message, id = load_tls()
   if not tls then return nil, message, id end
+  given, message, id = unlocked(given)
+  if not given then return nil, message, id end
   local key = key_of(tls, given)
   for i, entry in ipairs(cache) do
     if entry.key == key then
@@ -82,7 +91,7 @@ local function client_context(given)
     end
   end
   local context
-  context, message, id = secure.context("client", given)
+  context, message, id = tls.context("client", given)
   if not context then return nil, message, id end
   table.insert(cache, 1, { key = key, context = context })
   cache[MAX_CONTEXTS + 1] = nil
@@ -107,6 +116,21 @@ local function shake_hands(attempt, ws, engine, what)
   end
 end
 
+--- Makes a connection that was accepted speak TLS.
+---@param transport table
+---@param context userdata from secure.context
+---@param ws duplex.Connection that nothing was read from
+---@return true|nil ok, string? message, string? id
+function secure.server(transport, context, ws)
+  local engine, message, id = context:engine()
+  if not engine then return nil, message, id end
+  local ok
+  ok, message, id = transport.secure(ws, engine)
+  engine:close()
+  if ok then core.secure(ws, true) end
+  return ok, message, id
+end
+
 --- Makes a connection, or a tunnel, speak TLS before the WebSocket handshake.
 ---@param attempt table see client.lua
 ---@param ws duplex.Connection in its handshake
@@ -122,11 +146,14 @@ function secure.client(attempt, ws, host, port, given)
   given = given or options.tls_defaults("client")
   local context, message, id = client_context(given)
   if not context then return nil, message, id end
-  local engine = context:engine(given.server_name or host, port)
-  local ok
+  local engine, ok
+  engine, message, id = context:engine(given.server_name or host, port)
+  if not engine then return nil, message, id end
   ok, message, id = begin(ws, engine)
-  if not ok then return nil, message, id end
-  ok, message, id = shake_hands(attempt, ws, engine, ("%s port %d"):format(host, port))
+  if ok then
+    ok, message, id = shake_hands(attempt, ws, engine, ("%s port %d"):format(host, port))
+  end
+  engine:close()
   if not ok then return nil, message, id end
   core.secure(ws, true)
   return true

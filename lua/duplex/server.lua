@@ -44,7 +44,15 @@ local function callbacks(self)
     ws:close(failure and 1011 or 1000)
     leave(self, ws)
   end
+  -- Its first request has come, or never will.
+  local function arrived(ws)
+    if not self.fresh[ws] then return end
+    self.fresh[ws] = nil
+    self.handshakes = self.handshakes - 1
+    self.room:set()
+  end
   local function served(failure, ws)
+    arrived(ws)
     if failure then log_failure(self, "handshake failed", failure, ws) end
     if self.connections[ws] then return end
     -- Answered, or gone: what is still to be sent is, in the background.
@@ -52,7 +60,12 @@ local function callbacks(self)
     connection.flush(ws)
     leave(self, ws)
   end
-  return handled, served
+  return handled, served, arrived
+end
+
+local function fail(ws, name)
+  core.fail(ws, name)
+  connection.flush(ws)
 end
 
 -- Handshakes cost memory and, with TLS, time: more of them wait in the kernel.
@@ -63,6 +76,21 @@ local function await_room(self)
   end
 end
 
+local function take(self, ws)
+  if self.tls then
+    local ok, message = secure.server(self.transport, self.tls, ws)
+    if not ok then
+      self.log("error", "cannot accept: " .. message)
+      fail(ws, "NO_MEMORY")
+      return
+    end
+  end
+  self.count = self.count + 1
+  self.handshakes = self.handshakes + 1
+  self.fresh[ws] = true
+  self.host.brief(handshake, self.served, ws, self)
+end
+
 local function accept_loop(listener, self)
   local ws
   while true do
@@ -70,12 +98,7 @@ local function accept_loop(listener, self)
     ws = ws or core.connection("server", self.settings, self.class, self.host.now())
     local ok, message, id = listener:accept(ws)
     if ok then
-      self.count = self.count + 1
-      self.handshakes = self.handshakes + 1
-      if self.tls then
-        core.secure(ws, self.transport.secure(ws, self.tls:engine()))
-      end
-      self.host.brief(handshake, self.served, ws, self)
+      take(self, ws)
       ws = nil
     elseif id == "CLOSED" then
       return
@@ -88,11 +111,6 @@ local function accept_loop(listener, self)
 end
 
 -- ---- the server ----
-
-local function fail(ws, name)
-  core.fail(ws, name)
-  connection.flush(ws)
-end
 
 --- Stops: no new connections, handshakes get 503, open connections are closed
 --- with 1001; waits until handlers are done.
@@ -156,7 +174,7 @@ function methods:stats()
   local open = 0
   for _ in pairs(self.connections) do open = open + 1 end
   return {
-    connections = open, handshakes = self.count - open,
+    connections = open, handshakes = self.handshakes,
     max_connections = self.max_connections,
   }
 end
@@ -202,12 +220,13 @@ function server.serve(host, given, handler)
     waiting = {}, -- for a head: "first" or "idle"
     count = 0, -- of connections, handshakes included
     handshakes = 0, -- of these, without a first request yet
+    fresh = {}, -- the set of these
     room = host.event(), -- for another handshake
     empty = host.event(),
     stopped = host.event(),
     registry = host.servers,
   }, metatable)
-  self.handled, self.served = callbacks(self)
+  self.handled, self.served, self.arrived = callbacks(self)
   local listeners
   listeners, message, id = host.listen(checked)
   if not listeners then return nil, message, id end
