@@ -1,6 +1,7 @@
 # Duplex: WebSockets for Lua.
 #
-#   make          build the modules for LUA (default 5.4)
+#   make          build the modules for LUA: 5.4 (the default), 5.3, 5.1 or
+#                 luajit, which share a build
 #   make demo     install what is missing, build, serve the chat example at PORT
 #   make test     install what is missing, build, run the specs
 #   make check    all that CI does: lint, specs, sanitizers, counterparts
@@ -18,16 +19,20 @@ LUA ?= 5.4
 PORT ?= 8080
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
-LUADIR ?= $(PREFIX)/share/lua/$(LUA)
-LIBDIR ?= $(PREFIX)/lib/lua/$(LUA)
-BUILD ?= build/$(LUA)$(if $(SAN),-san)
+# Of LuaJIT the C interface is that of 5.1, and one binary serves both.
+ABI := $(if $(filter luajit,$(LUA)),5.1,$(LUA))
+PROGRAM := $(if $(filter luajit,$(LUA)),luajit,lua$(LUA))
+LUADIR ?= $(PREFIX)/share/lua/$(ABI)
+LIBDIR ?= $(PREFIX)/lib/lua/$(ABI)
+BUILD ?= build/$(ABI)$(if $(SAN),-san)
 O := $(BUILD)/obj
 M := $(BUILD)/lib/duplex
 
 ifeq ($(origin CC),default)
 CC := $(if $(shell command -v gcc),gcc,cc)
 endif
-LUA_PC := $(shell for p in lua$(LUA) lua-$(LUA) lua$(subst .,,$(LUA)); do \
+LUA_PC := $(shell for p in lua$(ABI) lua-$(ABI) lua$(subst .,,$(ABI)) \
+  $(if $(filter 5.1,$(ABI)),luajit); do \
   pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
 LUA_CFLAGS ?= $(if $(LUA_PC),$(shell pkg-config --cflags $(LUA_PC)))
 UV_CFLAGS ?= $(shell pkg-config --cflags libuv 2>/dev/null)
@@ -52,8 +57,10 @@ objects = $(patsubst csrc/%.c,$(O)/%.o,$(1))
 CORE := $(call objects,$(wildcard csrc/core/*.c))
 TLS := $(call objects,$(wildcard csrc/net/tls*.c))
 NET := $(filter-out $(TLS),$(call objects,$(wildcard csrc/net/*.c)))
-CORE_LUA := $(addprefix $(O)/lua/,core.o lconn.o lmessage.o lhttp.o lbytes.o)
-LOOP_LUA := $(addprefix $(O)/lua/,loop.o llink.o lsocket.o task.o lconn.o lmessage.o)
+BOTH_LUA := $(addprefix $(O)/lua/,lconn.o lmessage.o compat.o)
+CORE_LUA := $(addprefix $(O)/lua/,core.o lhttp.o lbytes.o) $(BOTH_LUA)
+LOOP_LUA := $(addprefix $(O)/lua/,loop.o llink.o lsocket.o task.o task51.o) $(BOTH_LUA)
+TLS_LUA := $(addprefix $(O)/lua/,ltls.o compat.o)
 TESTS := $(patsubst spec/core/%.c,$(BUILD)/test/%,$(wildcard spec/core/*_test.c))
 BENCH_C := $(addprefix bench/,load.c client.c echo.c idle.c proc.c tls.c)
 LUA_FILES = $(shell cd lua && find duplex -name '*.lua')
@@ -68,7 +75,7 @@ tests: all $(TESTS)
 $(M)/core.so: $(CORE_LUA) $(CORE)
 $(M)/loop.so: $(LOOP_LUA) $(NET) $(CORE)
 $(M)/loop.so: LIBS = $(UV_LIBS)
-$(M)/tls.so: $(O)/lua/ltls.o $(TLS) $(CORE)
+$(M)/tls.so: $(TLS_LUA) $(TLS) $(CORE)
 $(M)/tls.so: LIBS = $(SSL_LIBS)
 $(M)/%.so:
 	@mkdir -p $(@D)
@@ -104,7 +111,7 @@ build/bench/floor build/lint/floor: bench/floor.c bench/floor_tls.c bench/floor.
 demo:
 	@tools/need demo
 	$(AGAIN) all
-	@exec tools/run lua$(LUA) examples/chat/server.lua $(PORT)
+	@exec tools/run $(PROGRAM) examples/chat/server.lua $(PORT)
 
 test:
 	@tools/need test
@@ -122,13 +129,14 @@ bench:
 	@tools/need bench
 	$(AGAIN) all build/bench/load build/bench/floor
 	@tools/npm bench || echo "bench: going on without npm"
-	@lua$(LUA) bench/run.lua $(if $(TLS),--tls) $(if $(UWS),--uws $(UWS)) $(BENCH)
+	@$(PROGRAM) bench/run.lua $(if $(TLS),--tls) $(if $(UWS),--uws $(UWS)) $(BENCH)
 
 install: all
 	cd lua && for f in $(LUA_FILES); do \
 	  install -D -m 644 $$f "$(DESTDIR)$(LUADIR)/$$f" || exit 1; done
 	install -D -m 755 -t "$(DESTDIR)$(LIBDIR)/duplex" $(M)/*.so
 	install -D -m 755 bin/duplex "$(DESTDIR)$(BINDIR)/duplex"
+	sed -i '1s/lua5\.4/$(PROGRAM)/' "$(DESTDIR)$(BINDIR)/duplex"
 
 env:
 	@tools/run

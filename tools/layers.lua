@@ -22,7 +22,7 @@ local C = { -- folders below csrc, and headers in angle brackets
   core = { layers = set "core", headers = set(CORE) },
   net = { layers = set "core net", headers = set(SYSTEM .. "uv.h " .. OPENSSL) },
   lua = { layers = set "core net lua",
-    headers = set(SYSTEM .. "lua.h lauxlib.h lualib.h " .. OPENSSL) },
+    headers = set(SYSTEM .. "dlfcn.h lua.h lauxlib.h lualib.h " .. OPENSSL) },
 }
 
 -- Files of lua/duplex by layer; what is not named is the host-free middle.

@@ -4,6 +4,8 @@
  * and in llink.c. */
 #include "lconn.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,7 +134,9 @@ static int conn_tostring(lua_State *L) {
   static const char *const states[] = {"handshake", "open", "closing",
                                        "closed"};
   const lconn *c = lconn_check(L, 1);
-  lua_pushfstring(L, "websocket#%I (%s %s)", (LUAI_UACINT)c->id,
+  char id[16];
+  snprintf(id, sizeof id, "%" PRIu32, c->id);
+  lua_pushfstring(L, "websocket#%s (%s %s)", id,
                   c->conn.server ? "server" : "client", states[c->conn.state]);
   return 1;
 }

@@ -223,20 +223,13 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-static int return_all(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  (void)ctx;
-  return lua_gettop(L);
-}
-
 /* ws:send(data or source [, kind [, options]]) -> true | nil, message, id */
 static int method_send(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   if (lua_type(L, 2) == LUA_TFUNCTION) {
     lua_pushvalue(L, lua_upvalueindex(UP_SEND_SOURCE));
     lua_insert(L, 1);
-    lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
-    return lua_gettop(L);
+    return ltask_call(L);
   }
   if (lua_gettop(L) > 3) {
     if (!lua_isnil(L, 4))
@@ -328,16 +321,16 @@ static int link_methods(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_newtable(L);
   push_upvalues(L);
-  lua_pushcclosure(L, method_receive, 3);
+  ltask_pushwaiter(L, method_receive, 3);
   lua_setfield(L, -2, "receive");
   push_upvalues(L);
   push_upvalues(L);
-  lua_pushcclosure(L, method_next_message, 3);
+  ltask_pushwaiter(L, method_next_message, 3);
   lua_pushcclosure(L, method_messages, UP_NEXT);
   lua_setfield(L, -2, "messages");
   push_upvalues(L);
   lua_pushvalue(L, 1);
-  lua_pushcclosure(L, method_send, UP_SEND_SOURCE);
+  ltask_pushwaiter(L, method_send, UP_SEND_SOURCE);
   lua_setfield(L, -2, "send");
   return 1;
 }
@@ -400,6 +393,10 @@ static int link_peer(lua_State *L) {
   return 2;
 }
 
-const luaL_Reg llink_functions[] = {
-    {"methods", link_methods}, {"wait", link_wait},     {"on_end", link_on_end},
-    {"peer", link_peer},       {"secure", link_secure}, {NULL, NULL}};
+const luaL_Reg llink_waiters[] = {{"wait", link_wait}, {NULL, NULL}};
+
+const luaL_Reg llink_functions[] = {{"methods", link_methods},
+                                    {"on_end", link_on_end},
+                                    {"peer", link_peer},
+                                    {"secure", link_secure},
+                                    {NULL, NULL}};

@@ -15,8 +15,9 @@ void llink_ended(dx_link *link);
  * this fails: 0 or a negated errno.  'peer' is its other end. */
 int llink_attach(lloop *loop, lconn *c, int fd, const dx_address *peer);
 
-extern const luaL_Reg llink_functions[];
-extern const luaL_Reg lsocket_functions[];
+/* Functions of duplex.loop; those that wait have lists of their own. */
+extern const luaL_Reg llink_functions[], llink_waiters[];
+extern const luaL_Reg lsocket_functions[], lsocket_waiters[];
 
 /* Make the metatables of lsocket.c; 'loop' is the stack index of the loop. */
 void lsocket_types(lua_State *L, int loop);

@@ -102,10 +102,10 @@ static int message_encode(lua_State *L) {
   uint8_t head[DX_MAX_HEAD];
   size_t size = dx_head_encode(head, DX_FIN | opcode, n, NULL);
   luaL_Buffer b;
-  luaL_buffinitsize(L, &b, size + n);
-  luaL_addlstring(&b, (const char *)head, size);
-  luaL_addlstring(&b, data, n);
-  luaL_pushresult(&b);
+  char *out = luaL_buffinitsize(L, &b, size + n);
+  memcpy(out, head, size);
+  memcpy(out + size, data, n);
+  luaL_pushresultsize(&b, size + n);
   return 1;
 }
 

@@ -518,18 +518,20 @@ static lloop *new_loop(lua_State *L) {
   return loop;
 }
 
-static const luaL_Reg event_methods[] = {{"wait", event_wait},
-                                         {"set", event_set},
-                                         {"clear", event_clear},
-                                         {NULL, NULL}};
+static const luaL_Reg event_waiters[] = {{"wait", event_wait}, {NULL, NULL}};
+
+static const luaL_Reg event_methods[] = {
+    {"set", event_set}, {"clear", event_clear}, {NULL, NULL}};
+
+static const luaL_Reg waiters[] = {{"sleep", loop_sleep},
+                                   {"signal", loop_signal},
+                                   {"resolve", loop_resolve},
+                                   {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"now", loop_now},
-                                     {"sleep", loop_sleep},
                                      {"spawn", loop_spawn},
                                      {"brief", loop_brief},
                                      {"event", loop_event},
-                                     {"signal", loop_signal},
-                                     {"resolve", loop_resolve},
                                      {"run", loop_run},
                                      {"unsent", loop_unsent},
                                      {"quit", loop_quit},
@@ -543,6 +545,14 @@ static const luaL_Reg functions[] = {{"now", loop_now},
                                      {"keep_freed", loop_keep_freed},
                                      {NULL, NULL}};
 
+static void set_functions(lua_State *L, int loop, const luaL_Reg *list,
+                          const luaL_Reg *waiting) {
+  lua_pushvalue(L, loop);
+  luaL_setfuncs(L, list, 1);
+  lua_pushvalue(L, loop);
+  ltask_setwaiters(L, waiting, 1);
+}
+
 DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
   luaL_checkversion(L);
   new_loop(L); /* the upvalue of every function */
@@ -551,16 +561,12 @@ DX_EXPORT int luaopen_duplex_loop(lua_State *L) {
   lua_pushcfunction(L, event_gc);
   lua_setfield(L, -2, "__gc");
   lua_newtable(L);
-  lua_pushvalue(L, loop);
-  luaL_setfuncs(L, event_methods, 1);
+  set_functions(L, loop, event_methods, event_waiters);
   lua_setfield(L, -2, "__index");
   lua_newtable(L);
-  lua_pushvalue(L, loop);
-  luaL_setfuncs(L, functions, 1);
-  lua_pushvalue(L, loop);
-  luaL_setfuncs(L, llink_functions, 1);
-  lua_pushvalue(L, loop);
-  luaL_setfuncs(L, lsocket_functions, 1);
+  set_functions(L, loop, functions, waiters);
+  set_functions(L, loop, llink_functions, llink_waiters);
+  set_functions(L, loop, lsocket_functions, lsocket_waiters);
   lsocket_types(L, loop);
   lua_pushliteral(L, DX_STAMP);
   lua_setfield(L, -2, "stamp");

@@ -339,17 +339,17 @@ static int socket_descriptors(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg lsocket_functions[] = {{"connect", socket_connect},
-                                      {"listen", socket_listen},
+const luaL_Reg lsocket_waiters[] = {{"connect", socket_connect}, {NULL, NULL}};
+
+const luaL_Reg lsocket_functions[] = {{"listen", socket_listen},
                                       {"input", socket_input},
                                       {"descriptors", socket_descriptors},
                                       {NULL, NULL}};
 
 void lsocket_types(lua_State *L, int loop) {
-  static const luaL_Reg listener[] = {{"accept", listener_accept},
-                                      {"address", listener_address},
-                                      {"close", listener_close},
-                                      {NULL, NULL}};
+  static const luaL_Reg waiters[] = {{"accept", listener_accept}, {NULL, NULL}};
+  static const luaL_Reg listener[] = {
+      {"address", listener_address}, {"close", listener_close}, {NULL, NULL}};
   luaL_newmetatable(L, "duplex.connecting");
   lua_pushcfunction(L, connect_gc);
   lua_setfield(L, -2, "__gc");
@@ -358,7 +358,7 @@ void lsocket_types(lua_State *L, int loop) {
   lua_setfield(L, -2, "__gc");
   lua_newtable(L);
   lua_pushvalue(L, loop);
-  lua_pushcclosure(L, input_read, 1);
+  ltask_pushwaiter(L, input_read, 1);
   lua_setfield(L, -2, "read");
   lua_setfield(L, -2, "__index");
   luaL_newmetatable(L, "duplex.listener");
@@ -367,6 +367,8 @@ void lsocket_types(lua_State *L, int loop) {
   lua_newtable(L);
   lua_pushvalue(L, loop);
   luaL_setfuncs(L, listener, 1);
+  lua_pushvalue(L, loop);
+  ltask_setwaiters(L, waiters, 1);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 3);
 }

@@ -77,8 +77,10 @@ ltask *ltask_self(lua_State *L, lloop *loop) {
   ltask *t = loop->current;
   if (t && t->co == L) {
     if (!lua_isyieldable(L))
-      luaL_error(L, "cannot wait here: inside a function written in C, such "
-                    "as string.gsub, table.sort or require");
+      luaL_error(L,
+                 "cannot wait here: inside a function written in C, such as "
+                 "%sstring.gsub, table.sort or require",
+                 ltask_hides_waits("pcall, "));
     return t;
   }
   int is_main = lua_pushthread(L);
@@ -95,17 +97,26 @@ ltask *ltask_self(lua_State *L, lloop *loop) {
 
 int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
                double deadline, lua_KContext ctx, lua_KFunction k) {
+#ifdef DX_NO_CONTINUATIONS
+  /* First, as it may raise; it takes effect when all functions have returned.
+   */
+  int yielded = t->co ? ltask_suspend(L, t, ctx, k) : 0;
+#endif
   t->deadline = deadline;
   t->waiting = 1;
   if (list)
     ltask_link(list, t);
+  /* A deadline that there is no memory for has come. */
   if (deadline < INFINITY &&
-      dx_timers_set(&loop->net.timers, &t->timer, deadline)) {
-    ltask_stop_waiting(loop, t, LWOKEN);
-    return luaL_error(L, "out of memory");
-  }
+      dx_timers_set(&loop->net.timers, &t->timer, deadline))
+    ltask_wake(loop, t, LTIMEOUT);
+#ifdef DX_NO_CONTINUATIONS
+  if (t->co)
+    return yielded;
+#else
   if (t->co)
     return lua_yieldk(L, 0, ctx, k);
+#endif
   while (t->waiting) {
     if (!loop->ready && !loop->ended && !loop->net.dirty &&
         !uv_loop_alive(&loop->net.uv) &&
@@ -118,6 +129,19 @@ int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
   }
   return k(L, LUA_YIELD, ctx);
 }
+
+#ifndef DX_NO_CONTINUATIONS
+static int return_all(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  return lua_gettop(L);
+}
+
+int ltask_call(lua_State *L) {
+  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, return_all);
+  return lua_gettop(L);
+}
+#endif
 
 double ltask_deadline(lua_State *L, int index) {
   if (lua_isnoneornil(L, index))
@@ -309,10 +333,18 @@ void ltask_run(lloop *loop, ltask *t) {
     t->begun = 1;
     arguments = lua_gettop(t->co) - 1;
   }
+#ifdef DX_NO_CONTINUATIONS
+  else
+    arguments = ltask_arguments(t);
+#endif
   loop->current = t;
-  int status = lua_resume(t->co, NULL, arguments, &results);
+  int status = dx_resume(t->co, arguments, &results);
   loop->current = NULL;
   if (status == LUA_YIELD) {
+#ifdef DX_NO_CONTINUATIONS
+    if (t->k)
+      return; /* what it yielded is what it goes on with */
+#endif
     if (results)
       lua_pop(t->co, results);
     if (!t->waiting && t->list == NULL)

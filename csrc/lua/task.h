@@ -30,6 +30,10 @@ typedef struct ltask {
   uint8_t begun : 1; /* it ran at least once */
   uint8_t brief : 1; /* its coroutine is used again */
   uint8_t left : 1;  /* run() was stopped in spite of it: it does not count */
+#ifdef DX_NO_CONTINUATIONS
+  lua_KFunction k; /* how to go on; NULL when it does not wait */
+  lua_KContext ctx;
+#endif
 } ltask;
 
 typedef struct lloop {
@@ -93,6 +97,29 @@ ltask *ltask_self(lua_State *L, lloop *loop);
  * k(L, status, ctx); to be returned: return ltask_wait(...).  t->why tells. */
 int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
                double deadline, lua_KContext ctx, lua_KFunction k);
+
+/* return ltask_call(L): call the function at index 1, which may wait, with the
+ * arguments above it, and return what it returns.  For functions that are made
+ * by what follows. */
+int ltask_call(lua_State *L);
+
+/* Functions that call ltask_wait are made by these, with the loop as their
+ * first upvalue, rather than by lua_pushcclosure and luaL_setfuncs. */
+#ifdef DX_NO_CONTINUATIONS
+void ltask_pushwaiter(lua_State *L, lua_CFunction f, int upvalues);
+void ltask_setwaiters(lua_State *L, const luaL_Reg *list, int upvalues);
+int ltask_isyieldable(lua_State *L);
+#define lua_isyieldable ltask_isyieldable
+/* 'text' where nothing can wait inside pcall, else "". */
+const char *ltask_hides_waits(const char *text);
+/* What ltask_wait and ltask_run do rather than yield with a continuation. */
+int ltask_suspend(lua_State *L, ltask *t, lua_KContext ctx, lua_KFunction k);
+int ltask_arguments(ltask *t);
+#else
+#define ltask_pushwaiter lua_pushcclosure
+#define ltask_setwaiters luaL_setfuncs
+#define ltask_hides_waits(text) ""
+#endif
 
 /* Resume a task now, rather than queue it. */
 void ltask_run(lloop *loop, ltask *t);
