@@ -17,6 +17,7 @@
 
 local broadcast = require "duplex.broadcast"
 local core = require "duplex.core"
+local puc51 = require "duplex.puc51"
 local request = require "duplex.request"
 local streaming = require "duplex.streaming"
 
@@ -91,6 +92,18 @@ end
 function getters.extensions() return "" end
 
 local function nothing() end
+
+-- messages() where no iterator can wait. At top level, outside any coroutine,
+-- the loop is turned instead, so there it can.
+local function without_iterator(messages)
+  return function(ws)
+    if coroutine.running() then
+      error("messages() cannot wait in PUC Lua 5.1, as no iterator can there: write "
+        .. "'local data, kind = ws:receive()' and 'while data do ... end'", 2)
+    end
+    return messages(ws)
+  end
+end
 
 local function check_function(value, name)
   if type(value) ~= "function" then
@@ -168,7 +181,8 @@ function connection.class(host, transport)
   local function next_message(ws) return methods.receive(ws) end
 
   --- Iterates over messages until the end of the connection, whatever it is;
-  --- ws.close_error tells. In PUC Lua 5.1 no iterator can wait: use receive.
+  --- ws.close_error tells. In PUC Lua 5.1 no iterator can wait: this raises in
+  --- tasks there, use receive.
   ---@param ws duplex.Connection
   ---@return fun(): string?, string? , duplex.Connection
   function methods.messages(ws) return next_message, ws end
@@ -315,6 +329,7 @@ function connection.class(host, transport)
   if transport.methods then
     for name, method in pairs(transport.methods(send_source)) do methods[name] = method end
   end
+  if puc51 then methods.messages = without_iterator(methods.messages) end
   local class = core.class(methods, own_getters)
   -- "local ws <close> = ...": waits for the peer where that is possible.
   function class.__close(ws, failure)

@@ -24,11 +24,13 @@ end
 -- Sends what a source gives. Returns whether it is as long as was announced:
 -- what comes after anything else would not be understood.
 local function put_source(self, ws, source, length)
-  for piece in source do
+  local piece = source() -- it may wait, as an iterator of Lua 5.1 could not
+  while piece do
     length = length - #piece
     if length < 0 then piece = piece:sub(1, length - 1) end
     if not put(self, ws, piece) then return false end
     if length < 0 then break end
+    piece = source()
   end
   if length ~= 0 then
     self.log("error", "the body of an answer is not as long as its Content-Length")

@@ -10,7 +10,8 @@ local pair = require "duplex.pair"
 local server = require "duplex.server"
 
 -- What a bound table takes from its host as it is.
-local FROM_HOST = { "run", "stop", "sleep", "now", "event", "signal", "step", "fd", "timeout" }
+local FROM_HOST = { "run", "stop", "sleep", "now", "event", "signal", "step", "fd", "timeout",
+  "pcall" }
 
 -- What a host must have for each function; see docs/design.md.
 local NEEDS = {
@@ -49,6 +50,7 @@ local function bind(host)
   ---@field step fun(timeout?: number): boolean handles what is there; is something left to do?
   ---@field fd fun(): integer readable when step has something to do
   ---@field timeout fun(): number|nil seconds until step is due anyway
+  ---@field pcall fun(fn: function, ...): boolean, ... pcall; fn may wait, in PUC Lua 5.1 too
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   local duplex = {
     version = core.version,

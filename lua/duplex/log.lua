@@ -26,7 +26,7 @@ function log.stderr(level, message, fields)
     line = ("%s %s=%s"):format(line, name, visible(tostring(fields[name])))
   end
   if fields and fields.traceback then
-    line = line .. "\n" .. fields.traceback:gsub("[^\n\t%g ]", "?")
+    line = line .. "\n" .. fields.traceback:gsub("[^\n\t -~]", "?")
   end
   io.stderr:write(line, "\n")
 end

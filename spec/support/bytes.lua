@@ -4,9 +4,19 @@
 
 local bytes = {}
 
--- Exclusive or: an operator from Lua 5.3 on, a library in LuaJIT.
+-- Exclusive or of two bytes: an operator from Lua 5.3 on, a library in LuaJIT,
+-- and in Lua 5.1 digit by digit.
+local function slow_xor(a, b)
+  local result, digit = 0, 1
+  while a > 0 or b > 0 do
+    if a % 2 ~= b % 2 then result = result + digit end
+    a, b, digit = math.floor(a / 2), math.floor(b / 2), digit * 2
+  end
+  return result
+end
 local xor = (loadstring or load)("return function(a, b) return a ~ b end")
-xor = xor and xor() or require("bit").bxor
+local has_bit, bit = pcall(require, "bit")
+xor = xor and xor() or has_bit and bit.bxor or slow_xor
 
 --- Bytes from hexadecimal digits; spaces are for the reader.
 function bytes.hex(text)

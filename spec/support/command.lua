@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- bin/duplex as a child process, while the native loop of the spec goes on.
 
+local child = require "spec.support.child"
 local duplex = require "duplex"
 
 local command = {}
@@ -32,9 +33,9 @@ function command.start(words, input)
     file:close()
     feed = "cat " .. self.base .. ".in"
   end
-  os.execute(("({ %s; } | { sh -c 'echo $$ >%s.pid; exec bin/duplex \"$@\"' sh %s; echo $? >%s.rc; })"
-    .. " >%s.out 2>%s.err &"):format(feed, self.base, table.concat(quoted, " "), self.base,
-    self.base, self.base))
+  os.execute(("({ %s; } | { sh -c 'echo $$ >%s.pid; exec %s bin/duplex \"$@\"' sh %s; echo $? >%s.rc; })"
+    .. " >%s.out 2>%s.err &"):format(feed, self.base, child.lua, table.concat(quoted, " "),
+    self.base, self.base, self.base))
   return self
 end
 

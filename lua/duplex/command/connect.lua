@@ -102,9 +102,11 @@ local function talk(duplex, ws)
     await_answers(duplex, ws)
     ws:close()
   end)
-  for message, kind in ws:messages() do
+  local message, kind = ws:receive()
+  while message do
     io.stdout:write(show(message, kind), "\n")
     io.stdout:flush()
+    message, kind = ws:receive()
   end
   ended = true
 end
@@ -124,7 +126,7 @@ function connect.run(values)
   if values.origin then headers.Origin = values.origin end
   local status = 1
   duplex.run(function()
-    local fine, ws, message, _, response = pcall(duplex.connect, values.url, {
+    local fine, ws, message, _, response = duplex.pcall(duplex.connect, values.url, {
       headers = headers, unix = values.unix, max_message = values.max_message,
       subprotocols = values.subprotocol and { values.subprotocol },
       proxy = values.proxy,

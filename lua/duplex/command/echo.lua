@@ -19,7 +19,9 @@ echo.spec = {
 }
 
 local function handler(ws)
-  for message, kind in ws:messages() do
+  while true do -- rather than messages(), which is not for PUC Lua 5.1
+    local message, kind = ws:receive()
+    if not message then return end
     ws:send(message, kind)
   end
 end
@@ -48,7 +50,7 @@ function echo.run(values)
     local options = { max_message = values.max_message, unix = values.unix }
     if not values.unix then options.host, options.port = values.host, values.port end
     if values.tls then options.tls = { certificate = values.certificate, key = values.key } end
-    local fine, server, message = pcall(duplex.serve, options, handler)
+    local fine, server, message = duplex.pcall(duplex.serve, options, handler)
     if not fine then server, message = nil, server end
     if not server then
       io.stderr:write("duplex: ", message, "\n")

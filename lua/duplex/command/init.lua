@@ -3,6 +3,8 @@
 
 local arguments = require "duplex.command.arguments"
 
+local unpack = table.unpack or unpack
+
 local NAMES = { "echo", "connect" }
 
 local function usage()
@@ -40,7 +42,7 @@ return function(words)
   if not command then
     return complain(("unknown command '%s' (%s)"):format(name, table.concat(NAMES, ", ")))
   end
-  local values, problem = arguments.parse(command.spec, { table.unpack(words, 2) })
+  local values, problem = arguments.parse(command.spec, { unpack(words, 2) })
   if not values then
     return complain(("%s; see duplex %s --help"):format(problem, name))
   end

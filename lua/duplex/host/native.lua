@@ -6,6 +6,10 @@ local connection = require "duplex.connection"
 local core = require "duplex.core"
 local log = require "duplex.log"
 local loop = require "duplex.loop"
+local puc51 = require "duplex.puc51"
+
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+local unpack = table.unpack or unpack
 
 if core.stamp ~= loop.stamp then
   error(("duplex.core (%s) and duplex.loop (%s) are not of one build")
@@ -32,6 +36,25 @@ local native = {
   -- Connections made here, by id. Weak keys would show finalized ones too.
   clients = setmetatable({}, { __mode = "v" }),
 }
+
+-- Where nothing can wait inside pcall a task of its own is what can fail.
+if puc51 then
+  local function call(state, fn, ...) state.results = pack(fn(...)) end
+  local function called(failure, state)
+    state.failure = failure
+    state.over:set()
+  end
+
+  function native.pcall(fn, ...)
+    if not coroutine.running() then return pcall(fn, ...) end -- can wait as it is
+    local state = { over = loop.event() }
+    loop.brief(call, called, state, fn, ...)
+    state.over:wait()
+    local results = state.results
+    if results then return true, unpack(results, 1, results.n) end
+    return false, (state.failure:gsub("\nstack traceback:\n.*$", ""))
+  end
+end
 
 native.transport = {
   wait = loop.wait,
@@ -202,9 +225,6 @@ local function interrupted(number)
   io.stderr:write(("closing %d connection%s\n"):format(open, open == 1 and "" or "s"))
   native.stop()
 end
-
-local pack = table.pack or function(...) return { n = select("#", ...), ... } end
-local unpack = table.unpack or unpack
 
 --- Runs main as a task, and the loop until no server, task or timer is left,
 --- or stop(). SIGINT and SIGTERM stop; the second one kills.
