@@ -45,8 +45,10 @@ CFLAGS ?= -O2 -g
 ifdef SAN
 SAN_CFLAGS = -O1 -fno-omit-frame-pointer \
   -fsanitize=address,undefined -fsanitize-undefined-trap-on-error
-LDFLAGS += -Wl,-z,nodelete # or leaks that are found at exit have no names
 endif
+# Lua 5.1 unloads modules while finalizers may still call them; and leaks that
+# sanitizers find at exit would have no names.
+ALL_LDFLAGS = $(SAN_CFLAGS) -Wl,-z,nodelete $(LDFLAGS)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) \
   $(CFLAGS) $(SAN_CFLAGS) $(LUA_CFLAGS) $(UV_CFLAGS) $(SSL_CFLAGS)
 # Modules of different sources do not work together: they compare this number.
@@ -79,7 +81,7 @@ $(M)/tls.so: $(TLS_LUA) $(TLS) $(CORE)
 $(M)/tls.so: LIBS = $(SSL_LIBS)
 $(M)/%.so:
 	@mkdir -p $(@D)
-	$(CC) -shared $(SAN_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(CC) -shared $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(O)/%.o: csrc/%.c $(O)/flags
 	@mkdir -p $(@D)

@@ -2,6 +2,7 @@
 local command = require "spec.support.command"
 local core = require "duplex.core"
 local duplex = require "duplex"
+local each = require "spec.support.each"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
@@ -125,7 +126,7 @@ describe("duplex connect", function()
   end
 
   local function echo(ws)
-    for message, kind in ws:messages() do ws:send(message, kind) end
+    each(ws)
   end
 
   it("sends lines of a pipe, shows the answers, and closes at the end", run(function()

@@ -1,23 +1,24 @@
 -- SPDX-License-Identifier: MIT
 local duplex = require "duplex"
 local both = require "spec.support.both"
+local each = require "spec.support.each"
 local run = require "spec.support.run"
 
 describe("nothing is left behind", function()
   local stat = assert(io.open("/proc/self/stat"))
-  local pid = stat:read("n")
+  local pid = stat:read("*n")
   stat:close()
 
   local function descriptors()
     local pipe = io.popen("ls /proc/" .. pid .. "/fd | wc -l")
-    local n = pipe:read("n")
+    local n = pipe:read("*n")
     pipe:close()
     return n
   end
 
   it("by 10,000 connections, in batches", run(function()
     local server = assert(duplex.serve({ log = false }, function(ws)
-      for message in ws:messages() do ws:send(message) end
+      each(ws)
     end))
     local function batch()
       local waits = {}

@@ -2,6 +2,7 @@
 local duplex = require "duplex"
 local both = require "spec.support.both"
 local bytes = require "spec.support.bytes"
+local each = require "spec.support.each"
 local native = require "duplex.host.native"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
@@ -12,7 +13,7 @@ local function serve(options)
   options.log = false
   return assert(duplex.serve(options, function(ws)
     ws:send(ws.request.raw)
-    for message in ws:messages() do ws:send(message) end
+    each(ws)
   end))
 end
 

@@ -113,7 +113,7 @@ s.sendall(b"%s")
 s.recv(1000)
 time.sleep(10)]]):format(server.port, (peer.request:gsub("\r\n", "\\r\\n")))
     local child = assert(io.popen("echo $$; exec python3 -c '" .. script .. "'"))
-    local pid = child:read("l")
+    local pid = child:read("*l")
     local ws = assert(duplex.connect(server.url, QUICK))
     while server:stats().connections < 2 do duplex.sleep(0.01) end
     os.execute("kill -STOP " .. pid)

@@ -2,11 +2,12 @@
 -- Plain HTTP on the port of a server, and what on_request can do.
 local duplex = require "duplex"
 local both = require "spec.support.both"
+local each = require "spec.support.each"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
 local function echo(ws)
-  for message in ws:messages() do ws:send(message) end
+  each(ws)
 end
 
 local function serve(options)

@@ -2,6 +2,7 @@
 -- What programs do wrong must not hang them, nor anybody else.
 
 local duplex = require "duplex"
+local each = require "spec.support.each"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
@@ -9,7 +10,7 @@ local function serve(handler)
   return assert(duplex.serve({ log = false }, handler))
 end
 
-local function drain(ws) for _ in ws:messages() do end end
+local function drain(ws) each(ws, function() end) end
 
 describe("misuse", function()
   it("of the grace raises, and the loop still stops", run(function()
@@ -27,7 +28,7 @@ describe("misuse", function()
       ended:set()
       while not ws.data do ws:receive() end
     end)
-    local other = serve(function(ws) for m in ws:messages() do ws:send(m) end end)
+    local other = serve(each)
     assert(duplex.connect(server.url))
     ended:wait(2)
     local ws = assert(duplex.connect(other.url))

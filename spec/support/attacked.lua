@@ -6,9 +6,7 @@ local duplex = require "duplex"
 
 local handlers = {}
 
-handlers["/"] = function(ws)
-  for message, kind in ws:messages() do ws:send(message, kind) end
-end
+handlers["/"] = require "spec.support.each"
 handlers["/raise"] = function(ws)
   ws:receive()
   error("boom\27[2J")

@@ -69,7 +69,7 @@ end
 function both.task(fn, ...)
   local over, results = duplex.event(), nil
   duplex.spawn(function(...)
-    results = { n = select("#", ...), pcall(fn, ...) }
+    results = { n = select("#", ...), duplex.pcall(fn, ...) }
     over:set()
   end, ...)
   return function()
@@ -77,6 +77,13 @@ function both.task(fn, ...)
     assert(results[1], results[2])
     return table.unpack(results, 2, 6)
   end, function() return results ~= nil end
+end
+
+--- Checks that fn(...), which may wait, raises what 'pattern' matches.
+function both.raises(pattern, fn, ...)
+  local fine, problem = duplex.pcall(fn, ...)
+  if fine then error("it did not raise", 2) end
+  if not problem:match(pattern) then error("it raised: " .. problem, 2) end
 end
 
 --- Lets all other tasks go on until nothing changes any more.

@@ -19,8 +19,10 @@ duplex.run(function()
       print(message)
       if id == "HTTP" or id == "CONNECT" then return end
     else
-      for data, kind in ws:messages() do
+      local data, kind = ws:receive()
+      while data do
         ws:send(data, kind)
+        data, kind = ws:receive()
       end
       print(ws.close_code, ws.close_error or "clean")
       ws:close()
