@@ -3,9 +3,12 @@
 -- somewhere, and nothing public goes without a heading.
 
 local duplex = require "duplex"
+local applies = require "spec.support.applies"
 local markdown = require "spec.support.markdown"
 local options = require "duplex.options"
 local run = require "spec.support.run"
+
+local compile = loadstring or load -- of a text, in 5.1 and later
 
 local function lines(command)
   local list, pipe = {}, assert(io.popen(command))
@@ -71,8 +74,8 @@ describe("programs of the documents", function()
     each_page(function(path, page)
       for _, block in ipairs(page.blocks) do
         if block.language == "lua" then
-          local fine, problem = load(block.text)
-          assert(fine or load("return " .. block.text), ("%s:%d %s"):format(path, block.line, problem))
+          local fine, problem = compile(block.text)
+          assert(fine or compile("return " .. block.text), ("%s:%d %s"):format(path, block.line, tostring(problem)))
         end
       end
     end)
@@ -234,6 +237,8 @@ local function public_names()
 end
 
 describe("docs/reference.md", function()
+  local it = applies.where(applies.waits_anywhere, "it does not show what C closures hold", it)
+
   it("has a heading for everything public, and for nothing else", function()
     local written, public = names_of(reference), public_names()
     for name in pairs(public) do assert(written[name], "no heading for " .. name) end
@@ -280,7 +285,7 @@ describe("library/duplex", function()
   for _, name in ipairs { "core", "loop", "tls" } do
     it(name .. ".lua annotates all of duplex." .. name .. ", and nothing else", function()
       local text = markdown.read(("library/duplex/%s.lua"):format(name))
-      assert(load(text))
+      assert(compile(text))
       local written = {}
       for field in text:gmatch("\nfunction " .. name .. "%.([%w_]+)%(") do written[field] = "function" end
       for field in text:gmatch("\n%-%-%-@field ([%w_]+)") do written[field] = "string" end
@@ -292,7 +297,7 @@ describe("library/duplex", function()
 
   it("options.lua has each option with its default and meaning", function()
     local text = markdown.read("library/duplex/options.lua")
-    assert(load(text))
+    assert(compile(text))
     local function class(name) return (text .. "\n"):match("@class duplex." .. name .. "\n(.-\n)\n") end
     local classes = { server = class("ServerOptions"), client = class("ClientOptions") }
     local tls = { server = class("ServerTls"), client = class("ClientTls") }

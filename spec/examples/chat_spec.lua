@@ -2,6 +2,7 @@
 -- The chat's server, told things that no page would say.
 
 local child = require "spec.support.child"
+local translated = require "spec.support.translated"
 local duplex = require "duplex"
 local has_json, json = pcall(require, "cjson.safe")
 local run = require "spec.support.run"
@@ -17,7 +18,7 @@ describe("examples/chat", function()
   local server, url
 
   lazy_setup(function()
-    server = child.start(child.lua, "examples/chat/server.lua", "0")
+    server = child.start(translated.words(child.lua, "examples/chat/server.lua", "0"))
     url = server:expect("^open http(://%S+/) in two tabs$")
   end)
   lazy_teardown(function() server:stop() end)

@@ -37,9 +37,9 @@ describe("rooms: names", function()
   for _, row in ipairs {
     { "  Ada \t Lovelace\n", "Ada Lovelace" },
     { "A\0d\27[31ma\127", "Ad[31ma" },
-    { "\u{202e}evil\u{202c}", "evil" }, -- would turn around what follows
-    { "a\u{200b}\u{feff}\u{2066}b", "ab" }, -- two names that look the same
-    { "\u{3000}Ada\u{a0}", "Ada" },
+    { "\226\128\174evil\226\128\172", "evil" }, -- would turn around what follows
+    { "a\226\128\139\239\187\191\226\129\166b", "ab" }, -- two names that look the same
+    { "\227\128\128Ada\194\160", "Ada" },
     { "👩‍🚀", "👩‍🚀" }, -- joined with U+200D, which has to stay
     { "שלום", "שלום" },
     { "é", "é" },
@@ -55,7 +55,7 @@ describe("rooms: names", function()
     { 42, "the name must be a text" },
     { {}, "the name must be a text" },
     { "", "the name is empty" },
-    { " \u{200b}\n", "the name is empty" },
+    { " \226\128\139\n", "the name is empty" },
     { ("x"):rep(25), "the name has 25 characters, 24 are allowed" },
   } do
     it("are refused: " .. row[2], function()

@@ -10,7 +10,7 @@ describe("nothing is left behind", function()
   stat:close()
 
   local function descriptors()
-    local pipe = io.popen("ls /proc/" .. pid .. "/fd | wc -l")
+    local pipe = io.popen("sleep 0.01; ls /proc/" .. pid .. "/fd | wc -l") -- once its other end is closed here
     local n = pipe:read("*n")
     pipe:close()
     return n

@@ -34,7 +34,7 @@ describe("misuse", function()
     local ws = assert(duplex.connect(other.url))
     ws:send("alive")
     assert.equal("alive", (ws:receive(2)))
-    for each in pairs(server.connections) do each.data = true end
+    for one in pairs(server.connections) do one.data = true end
   end))
 
   it("by sending on for ever after the end does not stop the others either", run(function()

@@ -119,9 +119,9 @@ describe("ws:receive", function()
 end)
 
 describe("ws:messages", function()
-  local case = applies.where(applies.waits_anywhere, "no iterator can wait there", case)
+  local where = applies.where(applies.waits_anywhere, "no iterator can wait there", case)
 
-  case("iterates to a clean end without an error", function(a, b)
+  where("iterates to a clean end without an error", function(a, b)
     local got = {}
     local reading = both.task(function()
       for data, kind in b:messages() do got[#got + 1] = data .. "/" .. kind end

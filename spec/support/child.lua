@@ -20,12 +20,16 @@ local metatable = { __index = methods }
 function child.start(...)
   local words = {}
   for i, word in ipairs { ... } do words[i] = quote(word) end
-  -- The shell becomes setpriv, then timeout, which passes on what it is sent.
+  -- The inner shell becomes setpriv, then timeout, which passes on what it is
+  -- sent. Lua 5.1 does not say how a program ended, so the outer one does.
   local line = ("echo $$; exec env LUA_PATH=%s LUA_CPATH=%s "
     .. "setpriv --pdeathsig TERM timeout --foreground -k 2 %d %s 2>&1"):format(
     quote(package.path), quote(package.cpath), DEADLINE, table.concat(words, " "))
-  local pipe = assert(io.popen(line))
-  return setmetatable({ pipe = pipe, pid = pipe:read("*l"), lines = {} }, metatable)
+  local status = os.tmpname()
+  local pipe = assert(io.popen(("exec setpriv --pdeathsig TERM sh -c %s"):format(
+    quote(("sh -c %s; echo $? >%s"):format(quote(line), status)))))
+  return setmetatable({ pipe = pipe, pid = pipe:read("*l"), lines = {}, status = status },
+    metatable)
 end
 
 --- The next line of its output. Blocks, at most until its deadline.
@@ -52,9 +56,13 @@ end
 ---@return boolean success, string output
 function methods:finish()
   while self:line() do end
-  local ok = self.pipe:close()
+  self.pipe:close()
   self.pipe = nil
-  return ok == true, table.concat(self.lines, "\n")
+  local file = assert(io.open(self.status))
+  local status = file:read("*n")
+  file:close()
+  os.remove(self.status)
+  return status == 0, table.concat(self.lines, "\n")
 end
 
 --- Ends it. Nothing happens when it has ended.

@@ -3,6 +3,7 @@
 
 local child = require "spec.support.child"
 local socket = require "socket"
+local translated = require "spec.support.translated"
 
 local markdown = {}
 
@@ -95,7 +96,7 @@ end
 ---@return table child see spec/support/child.lua
 function markdown.start(program, folder)
   local file = assert(io.open(folder .. "/" .. program.name, "w"))
-  file:write(program.text)
+  file:write(translated.text(program.text))
   file:close()
   local how = program.name:find("%.sh$") and "sh -e" or child.lua .. [[ -e 'io.stdout:setvbuf("line")']]
   return markdown.shell(("exec %s %s"):format(how, program.name), folder)

@@ -20,10 +20,12 @@ function process.start(words, options)
   local quoted, errors = {}, os.tmpname()
   for i, word in ipairs(words) do quoted[i] = quote(word) end
   local script = ([[
-    (while kill -0 $PPID && kill -0 $$; do sleep 1; done; kill -9 $$) >/dev/null 2>&1 </dev/null &
+    (while kill -0 $SPEC && kill -0 $$; do sleep 1; done; kill -9 $$) >/dev/null 2>&1 </dev/null &
     echo $$; %s exec %s 2>%s </dev/null]]):format(
     options and options.before or "", table.concat(quoted, " "), errors)
-  local self = setmetatable({ pipe = io.popen(script), errors = errors }, metatable)
+  -- Lua 5.1 does not say how a program ended, so an outer shell does.
+  local line = ("SPEC=$PPID sh -c %s; echo $? >%s.status"):format(quote(script), errors)
+  local self = setmetatable({ pipe = io.popen(line), errors = errors }, metatable)
   self.pid = tonumber(self.pipe:read("*l"))
   return self
 end
@@ -71,8 +73,12 @@ local function alive(pid)
 end
 
 local function finish(self)
-  local _, why, code = self.pipe:close()
-  local file = io.open(self.errors)
+  self.pipe:close()
+  local file = assert(io.open(self.errors .. ".status"))
+  local code = file:read("*n")
+  file:close()
+  os.remove(self.errors .. ".status")
+  file = io.open(self.errors)
   self.log = file and file:read("*a") or ""
   if file then file:close() end
   os.remove(self.errors)
@@ -80,7 +86,8 @@ local function finish(self)
   if self.log:find("Sanitizer", 1, true) or self.log:find("runtime error:", 1, true) then
     error(self.log, 0)
   end
-  return why, code
+  if code > 128 then return "signal", code - 128 end
+  return "exit", code
 end
 
 --- What it wrote to standard error so far.
