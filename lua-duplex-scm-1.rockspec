@@ -13,7 +13,7 @@ description = {
   labels = { "websocket", "network", "async" },
 }
 supported_platforms = { "linux" }
-dependencies = { "lua >= 5.4" }
+dependencies = { "lua >= 5.1, ~= 5.2" }
 external_dependencies = {
   LIBUV = { header = "uv.h", library = "uv" },
 }

@@ -88,6 +88,17 @@ lua_Integer dx_tointegerx(lua_State *L, int index, int *exact) {
   return *exact ? n : 0;
 }
 
+void dx_setfuncs(lua_State *L, const luaL_Reg *list, int upvalues) {
+  int first = lua_gettop(L) - upvalues + 1;
+  for (; list->name; list++) {
+    for (int i = 0; i < upvalues; i++)
+      lua_pushvalue(L, first + i);
+    lua_pushcclosure(L, list->func, upvalues);
+    lua_setfield(L, first - 1, list->name);
+  }
+  lua_settop(L, first - 1);
+}
+
 /* Push _LOADED[library][name]: the program may have other globals. */
 static int push_function(lua_State *L, const char *library, const char *name) {
   int top = lua_gettop(L);

@@ -58,6 +58,7 @@ void dx_pushresultsize(dx_textbuffer *b, size_t size);
 void dx_rawgetp(lua_State *L, int index, const void *p);
 void dx_rawsetp(lua_State *L, int index, const void *p);
 lua_Integer dx_tointegerx(lua_State *L, int index, int *exact);
+void dx_setfuncs(lua_State *L, const luaL_Reg *list, int upvalues);
 void dx_tolstring(lua_State *L, int index);
 void dx_traceback(lua_State *L, lua_State *co, const char *text);
 #define lua_rawgetp dx_rawgetp
@@ -68,7 +69,7 @@ void dx_traceback(lua_State *L, lua_State *co, const char *text);
 #define lua_rawget(L, i) (lua_rawget(L, i), lua_type(L, -1))
 #define lua_tointegerx dx_tointegerx
 #define luaL_checkversion(L) ((void)(L))
-#define luaL_setfuncs(L, list, n) luaL_openlib(L, NULL, list, n)
+#define luaL_setfuncs dx_setfuncs
 #define luaL_setmetatable(L, name)                                             \
   (luaL_getmetatable(L, name), lua_setmetatable(L, -2))
 #define luaL_tolstring(L, index, size) dx_tolstring(L, index)
