@@ -47,7 +47,9 @@ describe("nothing is left behind", function()
     for _ = 1, 200 do batch() end
     local later, open_later = settled(open)
     assert.is_true(open_later <= open, ("%d descriptors before, %d after"):format(open, open_later))
-    assert.is_true(later < memory + 100, ("%.0f KiB before, %.0f after"):format(memory, later))
+    -- Lua's table of strings may have doubled meanwhile; 50 bytes that each
+    -- connection leaves behind are more than that.
+    assert.is_true(later < memory + 488, ("%.0f KiB before, %.0f after"):format(memory, later))
   end))
 
   it("by connections that are forgotten open", run(function()

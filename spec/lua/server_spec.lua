@@ -62,7 +62,7 @@ describe("duplex.serve", function()
       { { host = "192.0.2.1" }, "^ADDRESS: cannot listen on 192.0.2.1 port 0: " },
       { { host = "no.such.host.invalid" }, "^ADDRESS: cannot listen on no.such.host.invalid: " },
       { { unix = "/no/such/folder/s" }, "^ADDRESS: cannot listen on /no/such/folder/s: " },
-      { { fd = 99 }, "^ADDRESS: cannot listen on descriptor 99: " },
+      { { fd = 999999 }, "^ADDRESS: cannot listen on descriptor 999999: " },
       { { fd = 0 }, "^ADDRESS: cannot listen on descriptor 0: " },
     }
     for _, row in ipairs(rows) do

@@ -75,7 +75,7 @@ function both.task(fn, ...)
   return function()
     assert(over:wait(5), "a task hangs")
     assert(results[1], results[2])
-    return table.unpack(results, 2, 6)
+    return (table.unpack or unpack)(results, 2, 6)
   end, function() return results ~= nil end
 end
 
