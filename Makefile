@@ -131,7 +131,7 @@ bench:
 	@tools/need bench
 	$(AGAIN) all build/bench/load build/bench/floor
 	@tools/npm bench || echo "bench: going on without npm"
-	@$(PROGRAM) bench/run.lua $(if $(TLS),--tls) $(if $(UWS),--uws $(UWS)) $(BENCH)
+	@lua5.4 bench/run.lua $(if $(TLS),--tls) $(if $(UWS),--uws $(UWS)) $(BENCH)
 
 install: all
 	cd lua && for f in $(LUA_FILES); do \

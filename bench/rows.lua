@@ -33,10 +33,12 @@ function rows.servers(here, build, uws, pair)
     -- Without arguments it only loads what it needs.
     return row(name, command .. files " %s %s", command, needs)
   end
+  local version = os.getenv("LUA_VERSION") or "5.4"
+  local lua = version == "luajit" and version or "lua" .. version
   local servers = {
     program("floor", rows.quote(build .. "/floor"),
       "make bench, which builds it"),
-    row("duplex", "bin/duplex echo --host 127.0.0.1 --max-message 67108864"
+    row("duplex", lua .. " bin/duplex echo --host 127.0.0.1 --max-message 67108864"
       .. files " --tls --certificate %s --key %s" .. " --port",
       "test -x bin/duplex", "make, which builds it"),
     program("uws", rows.quote(uws or ""), "--uws PATH"),

@@ -26,7 +26,7 @@ local C = { -- folders below csrc, and headers in angle brackets
 }
 
 -- Files of lua/duplex by layer; what is not named is the host-free middle.
-local LAYER = { init = "top" }
+local LAYER = { init = "top", puc51 = "core" } -- which all may use
 for name in pairs(set "reconnect heartbeat json rpc hub browser") do
   LAYER[name] = "helper"
 end
@@ -34,6 +34,7 @@ for name in pairs(set "ngx cqueues copas luv") do LAYER[name] = "top" end
 for name in pairs(set "core socket tls loop secure") do LAYER[name] = name end
 
 local LUA = {
+  core = {},
   -- Only the table that it is given, with the public API.
   helper = {},
   middle = set "middle core secure",
