@@ -5,6 +5,7 @@
 local duplex = require "duplex"
 local both = require "spec.support.both"
 local bytes = require "spec.support.bytes"
+local each = require "spec.support.each"
 local memory = require "spec.support.memory"
 local run = require "spec.support.run"
 
@@ -17,10 +18,6 @@ local function joined(handler, server_options, client_options, plain)
   local server = assert(bound.serve(options, handler))
   local ws = assert(bound.connect(server.url, client_options))
   return ws, host.made[1], server, bound
-end
-
-local function echo(ws)
-  for data, kind in ws:messages() do ws:send(data, kind) end
 end
 
 -- A handler that does not come back, and what it waits for.
@@ -48,7 +45,7 @@ describe("output over a stream", function()
   end)
 
   case("is one write for the answers to all that came with one read", function(plain)
-    local ws, ends = joined(echo, nil, nil, plain)
+    local ws, ends = joined(each, nil, nil, plain)
     assert.equal("", ws:ping(1) and "")
     local writes = ends.server.writes
     for _ = 1, 100 do ws:send("x") end
@@ -57,7 +54,7 @@ describe("output over a stream", function()
   end)
 
   case("of several tasks does not interleave", function(plain)
-    local ws, _, _, bound = joined(echo, { max_message = 2 ^ 21 }, { max_message = 2 ^ 21 }, plain)
+    local ws, _, _, bound = joined(each, { max_message = 2 ^ 21 }, { max_message = 2 ^ 21 }, plain)
     local sizes = { 3, 100, 70000, 1000000, 2000 }
     local tasks = {}
     for i = 1, 4 do
@@ -96,11 +93,11 @@ describe("output over a stream", function()
     end, nil, nil, plain)
     duplex.sleep(0.05)
     local count = 0
-    for data in ws:messages() do
+    each(ws, function(data)
       count = count + 1
       assert.equal(tostring(count):rep(50000), data)
       duplex.sleep(0.01)
-    end
+    end)
     assert.equal(10, count)
     assert.same({ 1000 }, { ws.close_code, ws.close_error })
   end)
@@ -108,7 +105,7 @@ end)
 
 describe("input over a stream", function()
   case("may come byte by byte", function(plain)
-    local ws, ends = joined(echo, nil, nil, plain)
+    local ws, ends = joined(each, nil, nil, plain)
     ends.client.cut, ends.server.cut = 1, 1
     for _, size in ipairs { 0, 1, 125, 126, 2000 } do
       local data = ("x"):rep(size)
@@ -198,7 +195,7 @@ describe("while nobody receives, over a stream", function()
     local over = duplex.event()
     local ws = joined(function(ws)
       go:wait()
-      for _ in ws:messages() do got = got + 1 end
+      each(ws, function() got = got + 1 end)
       over:set()
     end, { max_queue = 4, ping_interval = 0.02, ping_timeout = 0.02 }, nil, plain)
     local sending, sent = both.task(function()
@@ -235,13 +232,13 @@ describe("a stream is closed", function()
   end
 
   case("at both ends after a close handshake", function(plain)
-    local ws, ends = joined(echo, nil, nil, plain)
+    local ws, ends = joined(each, nil, nil, plain)
     ws:close()
     assert.is_true(closed(ends))
   end)
 
   case("when another task waits to receive: it gets CLOSED", function(plain)
-    local ws, ends = joined(echo, nil, nil, plain)
+    local ws, ends = joined(each, nil, nil, plain)
     local receiving = both.task(ws.receive, ws)
     both.settle()
     ws:close(4000)
@@ -250,7 +247,7 @@ describe("a stream is closed", function()
   end)
 
   case("when the peer is lost", function(plain)
-    local ws, ends = joined(echo, nil, nil, plain)
+    local ws, ends = joined(each, nil, nil, plain)
     ends.client:reset()
     assert.equal("LOST", select(3, ws:receive(1)))
     assert.is_true(closed(ends))
@@ -261,7 +258,7 @@ describe("a stream is closed", function()
     local bound = duplex.bind(host)
     local server = assert(bound.serve({
       log = false, on_request = function() return 404, "nothing here" end,
-    }, echo))
+    }, each))
     local ws, message, id, response = bound.connect(server.url)
     assert.same({ nil, "HTTP: the server answered 404 Not Found", "HTTP", "nothing here" },
       { ws, message, id, response.body })
@@ -270,7 +267,7 @@ describe("a stream is closed", function()
   end)
 
   case("when its server stops: 1001", function(plain)
-    local ws, ends, server = joined(echo, nil, nil, plain)
+    local ws, ends, server = joined(each, nil, nil, plain)
     local receiving = both.task(ws.receive, ws)
     server:stop(1)
     assert.equal("CLOSED", select(3, receiving()))

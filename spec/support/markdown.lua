@@ -105,6 +105,8 @@ end
 --- Starts a line of the shell in a folder, where "duplex" is the command.
 ---@return table child see spec/support/child.lua
 function markdown.shell(line, folder)
+  -- The command names the Lua that it was installed for.
+  line = line:gsub("%f[%w]duplex (%l)", child.lua .. " " .. root .. "/bin/duplex %1")
   local build = absolute(os.getenv("DUPLEX_BUILD") or "build/5.4")
   return child.start("sh", "-c", ([[cd '%s' && export DUPLEX_BUILD='%s' PATH="%s/bin:$PATH" \
     LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' LUA_CPATH='%s/lib/?.so;;'

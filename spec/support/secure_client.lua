@@ -5,7 +5,7 @@
 local duplex = require "duplex"
 
 local url, count = arg[1], tonumber(arg[2] or 1)
-local options = { tls = assert(load("return " .. (arg[3] or "nil")))(), log = false }
+local options = { tls = assert((loadstring or load)("return " .. (arg[3] or "nil")))(), log = false }
 
 duplex.run(function()
   for _ = 1, count do

@@ -17,9 +17,7 @@ function secure.tls(changes)
   return tls
 end
 
-function secure.echo(ws)
-  for message, kind in ws:messages() do ws:send(message, kind) end
-end
+secure.echo = require "spec.support.each"
 
 --- A server with these TLS options; other options may follow.
 function secure.serve(tls, handler, others)

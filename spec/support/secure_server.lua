@@ -4,15 +4,13 @@
 
 local duplex = require "duplex"
 
-local options = assert(load("return " .. arg[1]))()
+local options = assert((loadstring or load)("return " .. arg[1]))()
 function options.on_request(request)
   if request.path == "/page" then return 200, "a page\n" end
 end
 
 duplex.run(function()
-  local server = assert(duplex.serve(options, function(ws)
-    for message, kind in ws:messages() do ws:send(message, kind) end
-  end))
+  local server = assert(duplex.serve(options, require "spec.support.each"))
   print("listening on " .. server.url)
   io.stdout:flush()
 end)

@@ -11,14 +11,14 @@ local secure_peer = require "spec.support.secure_peer"
 
 local function pid()
   local stat = assert(io.open("/proc/self/stat"))
-  local n = stat:read("n")
+  local n = stat:read("*n")
   stat:close()
   return n
 end
 
 local function descriptors()
   local pipe = io.popen(("ls /proc/%d/fd | wc -l"):format(pid()))
-  local n = pipe:read("n")
+  local n = pipe:read("*n")
   pipe:close()
   return n
 end

@@ -2,6 +2,7 @@
 -- Sessions that are resumed, tickets, and responses of OCSP.
 
 local duplex = require "duplex"
+local each = require "spec.support.each"
 local command = require "spec.support.secure_command"
 local pki = require "spec.support.pki"
 local run = require "spec.support.run"
@@ -19,7 +20,7 @@ end
 
 local function serve(changes)
   return secure.serve(secure.tls(changes), function(ws)
-    for _ in ws:messages() do ws:send(tostring(ws.tls.resumed)) end
+    each(ws, function() ws:send(tostring(ws.tls.resumed)) end)
   end)
 end
 
@@ -58,7 +59,7 @@ describe("a session", function()
       first:stop()
       local second = assert(duplex.serve({ port = port, tls = secure.tls { maximum_version = version }, log = false },
         function(ws)
-          for _ in ws:messages() do ws:send(tostring(ws.tls.resumed)) end
+          each(ws, function() ws:send(tostring(ws.tls.resumed)) end)
         end))
       assert.is_false(resumed(second))
       assert.is_true(resumed(second))
