@@ -38,7 +38,7 @@ describe("address.same", function()
     { "::1", "::1", 128, true }, { "::1", "::1", 129, false }, { "::ffff:10.1.2.3", "10.0.0.0", 8, true },
   }
   for _, row in ipairs(rows) do
-    it(("says %s of %s and %s, %d bits"):format(row[4], row[1], row[2], row[3]), function()
+    it(("says %s of %s and %s, %d bits"):format(tostring(row[4]), row[1], row[2], row[3]), function()
       assert.equal(row[4], address.same(address.bytes(row[1]), address.bytes(row[2]), row[3]))
     end)
   end

@@ -142,7 +142,7 @@ describe("a redirect from wss to wss", function()
       pair.ca, pair.client_certificates = pki.ca, "optional"
       local inner = assert(secure.wrap(p, "server", pair):handshake())
       local info = inner.engine:info()
-      seen[#seen + 1] = ("%s %s"):format(info.server_name, info.subject)
+      seen[#seen + 1] = ("%s %s"):format(tostring(info.server_name), tostring(info.subject))
       if #seen == 2 then return serve(inner) end
       inner:read_to("\r\n\r\n")
       inner:send(("HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n"):format(location))

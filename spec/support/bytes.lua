@@ -14,9 +14,16 @@ local function slow_xor(a, b)
   end
   return result
 end
+local known = setmetatable({}, { __index = function(rows, a)
+  local row = {}
+  for b = 0, 255 do row[b] = slow_xor(a, b) end
+  rows[a] = row
+  return row
+end })
+local function known_xor(a, b) return known[a][b] end
 local xor = (loadstring or load)("return function(a, b) return a ~ b end")
 local has_bit, bit = pcall(require, "bit")
-xor = xor and xor() or has_bit and bit.bxor or slow_xor
+xor = xor and xor() or has_bit and bit.bxor or known_xor
 
 --- Bytes from hexadecimal digits; spaces are for the reader.
 function bytes.hex(text)

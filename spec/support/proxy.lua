@@ -46,7 +46,7 @@ end
 function proxy.with_environment(env, body)
   local real = os.getenv
   os.getenv = function(name) return env[name] end -- luacheck: ignore 122
-  local fine, problem = pcall(body)
+  local fine, problem = duplex.pcall(body)
   os.getenv = real -- luacheck: ignore 122
   assert(fine, problem)
 end
