@@ -286,6 +286,34 @@ int dx_conn_keep(dx_conn *c) {
   return 0;
 }
 
+int dx_conn_proxy(dx_conn *c, dx_proxy *h) {
+  dx_reader *r = &c->reader;
+  size_t had = dx_buffer_length(r->body), n = r->n;
+  if (n == 0)
+    return c->eof ? -(int)c->eof : 0;
+  int size = had ? 0 : dx_proxy_decode(h, r->in, n);
+  if (size == 0) { /* what is there is no whole header without what comes */
+    if (n > DX_PROXY_MOST - had)
+      n = DX_PROXY_MOST - had;
+    uint8_t *p = dx_buffer_reserve(&r->body, dx_conn_spare(c), n);
+    if (p == NULL)
+      return -DX_ERR_NO_MEMORY;
+    memcpy(p, r->in, n);
+    dx_buffer_add(r->body, n);
+    size = dx_proxy_decode(h, dx_buffer_bytes(r->body), had + n);
+  }
+  if (size < 0)
+    return -DX_ERR_PROXY_HEADER;
+  size_t used = size ? (size_t)size - had : n;
+  r->in += used;
+  r->n -= used;
+  if (size == 0)
+    return c->eof ? -(int)c->eof : 0;
+  dx_buffer_clear(&r->body, dx_conn_spare(c));
+  c->bytes_in -= (size_t)size; /* they are no part of what is proxied */
+  return 1;
+}
+
 int dx_conn_head(dx_conn *c, const char **head, size_t *n) {
   dx_reader *r = &c->reader;
   size_t had = dx_buffer_length(r->body);

@@ -18,6 +18,7 @@
 
 #include "heartbeat.h"
 #include "http.h"
+#include "proxy.h"
 #include "queue.h"
 #include "random.h"
 
@@ -94,6 +95,10 @@ int dx_conn_keep(dx_conn *c);
 
 /* Is there input that nobody looked at? */
 static inline int dx_conn_unread(const dx_conn *c) { return c->reader.n > 0; }
+
+/* Before anything else: the header of the PROXY protocol.  1: it is in 'h', and
+ * what follows it is left; 0: more is needed; < 0: a negated dx_error. */
+int dx_conn_proxy(dx_conn *c, dx_proxy *h);
 
 /* Before DX_OPEN: the next whole HTTP head.  1: '*head' is *n bytes, good
  * until dx_conn_head_done; 0: more is needed; < 0: a negated dx_error. */
