@@ -360,9 +360,11 @@ int llink_attach(lloop *loop, lconn *c, int fd, const dx_address *peer) {
   return 0;
 }
 
-/* secure(ws, engine) -> true | nil, message, "TLS": from now on all bytes pass
- * through a TLS engine; through two, if one is there already (that of a proxy).
- * The handshake goes on by itself: wait for "input" and look at the engine. */
+/* secure(ws, engine [, begun]) -> true | nil, message, "TLS": from now on all
+ * bytes pass through a TLS engine; through two, if one is there already (that
+ * of a proxy).  The handshake goes on by itself: wait for "input" and look at
+ * the engine.  Bytes that came before are refused, or if 'begun' are the first
+ * of the handshake. */
 static int link_secure(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   dx_secure **box = luaL_checkudata(L, 2, LTLS_ENGINE);
@@ -370,9 +372,10 @@ static int link_secure(lua_State *L) {
   dx_link *l = c->transport;
   if (l == NULL)
     return lconn_failure(L, c, DX_ERR_LOST);
-  if (dx_conn_unread(&c->conn))
+  int begun = lua_toboolean(L, 3);
+  if (dx_conn_unread(&c->conn) && !begun)
     return dx_push_failure(L, "TLS", "bytes came before the handshake");
-  if (dx_link_secure(l, *box))
+  if (dx_link_secure(l, *box, begun))
     return dx_push_failure(L, "TLS", "cannot begin a handshake");
   lua_pushboolean(L, 1);
   return 1;

@@ -92,22 +92,6 @@ void dx_link_touch(dx_link *l) {
   loop->dirty_end = l;
 }
 
-int dx_link_secure(dx_link *l, dx_secure *s) {
-  dx_loop *loop = loop_of(l);
-  if (l->conn == NULL || l->closed || s->taken || dx_conn_unread(l->conn))
-    return -1;
-  if (loop->wire == NULL && (loop->wire = malloc(DX_WIRE_SIZE)) == NULL)
-    return -1;
-  if (l->secure && s->ops->nest(s, l->secure))
-    return -1;
-  dx_secure_leave(l->secure);
-  l->secure = s;
-  s->users++;
-  s->taken = 1;
-  dx_link_touch(l);
-  return 0;
-}
-
 /* ---- links: sending ---- */
 
 /* Sending failed for good.  What the peer sent before may still be read, and
@@ -458,6 +442,37 @@ static void decrypt(dx_link *l) {
     hung_up(l, 0);
   else if (r == -EPROTO)
     dx_conn_eof(c, tls_error(c));
+}
+
+/* Input that came as plain bytes was the beginning of the handshake. */
+static void reread(dx_link *l) {
+  dx_loop *loop = loop_of(l);
+  size_t n = dx_conn_take(l->conn, (char *)loop->wire, DX_WIRE_SIZE);
+  l->conn->bytes_in -= n; /* only what is in them counts */
+  reclaim_input(loop);
+  l->secure->ops->lend(l->secure, loop->wire, n);
+  decrypt(l);
+}
+
+int dx_link_secure(dx_link *l, dx_secure *s, int begun) {
+  dx_loop *loop = loop_of(l);
+  if (l->conn == NULL || l->closed || s->taken)
+    return -1;
+  size_t unread = l->conn->reader.n;
+  if (unread && (!begun || l->secure || unread > DX_WIRE_SIZE))
+    return -1;
+  if (loop->wire == NULL && (loop->wire = malloc(DX_WIRE_SIZE)) == NULL)
+    return -1;
+  if (l->secure && s->ops->nest(s, l->secure))
+    return -1;
+  dx_secure_leave(l->secure);
+  l->secure = s;
+  s->users++;
+  s->taken = 1;
+  dx_link_touch(l);
+  if (unread)
+    reread(l);
+  return 0;
 }
 
 static void readable_secure(dx_link *l) {

@@ -107,9 +107,11 @@ int dx_loop_flush(dx_loop *loop);
 dx_link *dx_link_open(dx_loop *loop, int fd, dx_conn *conn);
 
 /* Everything passes through 's' from now on: inside of what it passes through
- * already, if there is something.  The link becomes a user of 's'.  0, or -1:
- * it cannot begin now. */
-int dx_link_secure(dx_link *link, dx_secure *s);
+ * already, if there is something.  The link becomes a user of 's'.  Input that
+ * nobody looked at is refused, or if 'begun' is what the peer's handshake
+ * begins with (at most DX_WIRE_SIZE bytes, and not inside of another).  0, or
+ * -1: it cannot begin now. */
+int dx_link_secure(dx_link *link, dx_secure *s, int begun);
 
 static inline dx_loop *dx_link_loop(const dx_link *link) {
   return (dx_loop *)link->poll.loop; /* its first member */

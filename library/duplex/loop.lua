@@ -141,8 +141,10 @@ function loop.peer(ws) end
 ---already (that of a proxy). Wait for "input" and look at the engine.
 ---@param ws duplex.Connection in its handshake
 ---@param engine duplex.tls.Engine
+---@param begun? boolean bytes that came before are the first of the handshake;
+---  default: they are refused
 ---@return true|nil ok, string? message, string? id "TLS"
-function loop.secure(ws, engine) end
+function loop.secure(ws, engine, begun) end
 
 ---The methods that every message passes through, in C.
 ---@param send_source fun(ws: duplex.Connection, source: fun(): string?, kind: string?): true?, string?, string?
