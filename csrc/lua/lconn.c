@@ -4,6 +4,7 @@
  * and in llink.c. */
 #include "lconn.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -338,6 +339,47 @@ static int conn_secure(lua_State *L) {
   return 1;
 }
 
+/* client(ws) -> address or nil, port or nil, secure or nil: who the peer, which
+ * is a proxy, speaks for, as far as it told */
+static int conn_client(lua_State *L) {
+  const lconn *c = lconn_check(L, 1);
+  char text[INET6_ADDRSTRLEN];
+  if (c->client == DX_PROXY_NONE)
+    lua_pushnil(L);
+  else if (c->client == DX_PROXY_UNIX)
+    lua_pushliteral(L, "unix");
+  else
+    lua_pushstring(L, inet_ntop(c->client == DX_PROXY_IPV4 ? AF_INET : AF_INET6,
+                                c->client_address, text, sizeof text));
+  if (c->client_port)
+    lua_pushinteger(L, c->client_port);
+  else
+    lua_pushnil(L);
+  if (c->scheme)
+    lua_pushboolean(L, c->scheme == LCONN_HTTPS);
+  else
+    lua_pushnil(L);
+  return 3;
+}
+
+/* set_client(ws, bytes or nil [, port [, secure]]): nil means the peer itself;
+ * 'bytes' are 4 or 16 */
+static int conn_set_client(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  size_t n;
+  const char *bytes = luaL_optlstring(L, 2, "", &n);
+  luaL_argcheck(L, n == 0 || n == 4 || n == 16, 2, "4 or 16 bytes expected");
+  lua_Integer port = luaL_optinteger(L, 3, 0);
+  luaL_argcheck(L, port >= 0 && port <= 65535, 3, "not a port");
+  c->client = n == 0 ? DX_PROXY_NONE : n == 4 ? DX_PROXY_IPV4 : DX_PROXY_IPV6;
+  memcpy(c->client_address, bytes, n);
+  c->client_port = (uint16_t)port;
+  c->scheme = lua_isnoneornil(L, 4) ? LCONN_UNTOLD
+              : lua_toboolean(L, 4) ? LCONN_HTTPS
+                                    : LCONN_HTTP;
+  return 0;
+}
+
 static int conn_latency(lua_State *L) {
   const lconn *c = lconn_check(L, 1);
   if (c->conn.latency < 0)
@@ -390,6 +432,8 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"id", conn_id},
                                     {"state", conn_state},
                                     {"secure", conn_secure},
+                                    {"client", conn_client},
+                                    {"set_client", conn_set_client},
                                     {"latency", conn_latency},
                                     {"close_code", conn_code},
                                     {"close_reason", conn_reason},

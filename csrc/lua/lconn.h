@@ -15,6 +15,8 @@
 
 enum { LCONN_EXTRA = 1, LCONN_DATA, LCONN_VALUES = LCONN_DATA };
 
+enum { LCONN_UNTOLD, LCONN_HTTP, LCONN_HTTPS }; /* lconn.scheme */
+
 #define LCONN_MARK 0x44786331u
 
 /* Limits are shared by the connections of a server, and live as long as the
@@ -49,6 +51,8 @@ typedef struct lconn {
   uint8_t told : 1;      /* a call that waits has reported the end */
   uint8_t secure : 1;    /* it is, or was, spoken over TLS */
   uint8_t explained : 1; /* over, and 'why' tells what TLS broke of */
+  uint8_t client : 2;    /* a proxy told who the client is: dx_proxy_family */
+  uint8_t scheme : 2;    /* and what it speaks: LCONN_HTTP, ... */
   dx_conn conn;
   union {
     const lconn_ops *ops;
@@ -58,6 +62,8 @@ typedef struct lconn {
   uint32_t id;      /* counts connections of this Lua state */
   int system_error; /* errno that goes with DX_ERR_LOST, or 0 */
   uint8_t peer[16]; /* the peer's IP address */
+  uint8_t client_address[16];
+  uint16_t client_port; /* 0: not known */
 } lconn;
 
 static inline lconn *lconn_of(dx_conn *conn) {

@@ -22,6 +22,24 @@ static void push_slice(lua_State *L, dx_slice s) {
     lua_pushnil(L);
 }
 
+/* proxy_header(ws) -> true | nil (more is needed) | nil, message, id.  The
+ * client of the connection is then whom the header names, if anybody. */
+static int http_proxy_header(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_proxy h;
+  int got = dx_conn_proxy(&c->conn, &h);
+  if (got < 0)
+    return lconn_failure(L, c, (dx_error)-got);
+  if (got == 0)
+    return 0;
+  c->client = h.family & 3u;
+  memcpy(c->client_address, h.address, sizeof h.address);
+  c->client_port = h.port;
+  c->scheme = h.secure ? LCONN_HTTPS : LCONN_UNTOLD;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* head(ws) -> head | nil (more is needed) | nil, message, id.  What follows
  * the head stays in the connection: take() it, or open() the WebSocket. */
 static int http_head(lua_State *L) {
@@ -301,7 +319,8 @@ static int http_header_ok(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg lhttp_functions[] = {{"head", http_head},
+const luaL_Reg lhttp_functions[] = {{"proxy_header", http_proxy_header},
+                                    {"head", http_head},
                                     {"again", http_again},
                                     {"take", http_take},
                                     {"examine", http_examine},

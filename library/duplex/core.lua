@@ -52,6 +52,19 @@ function core.state(ws) end
 ---@return boolean secure it is, or was, spoken over TLS
 function core.secure(ws, new) end
 
+---Whom the peer, which is a proxy, speaks for, as far as it told.
+---@param ws duplex.Connection
+---@return string|nil address nil: nobody else than itself
+---@return integer|nil port
+---@return boolean|nil secure whether the client speaks TLS; nil: not told
+function core.client(ws) end
+
+---@param ws duplex.Connection
+---@param bytes string|nil of an address, 4 or 16; nil: the peer itself
+---@param port? integer
+---@param secure? boolean
+function core.set_client(ws, bytes, port, secure) end
+
 ---@param ws duplex.Connection
 ---@return number|nil seconds of the last answered ping
 function core.latency(ws) end
@@ -219,6 +232,13 @@ function core.hungry(ws) end
 function core.output(ws, now, max) end
 
 -- ---- the handshake ----
+
+---The header of the PROXY protocol; the client is then whom it names.
+---@param ws duplex.Connection
+---@return true|nil ok nil without an id: more is needed
+---@return string? message
+---@return string? id
+function core.proxy_header(ws) end
 
 ---@param ws duplex.Connection
 ---@return string|nil head nil alone: more is needed

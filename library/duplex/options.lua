@@ -13,6 +13,8 @@
 ---@field backlog? integer (connections, default 1024) Connections that the kernel holds until they are accepted; it may cap this itself.
 ---@field tls? false|duplex.ServerTls (default false) Serve wss and https instead of ws and http.
 ---@field origins? string[]|(fun(origin: string): boolean?) Web pages that may connect, such as "https://*.example.com", or a function; default: those of the same host.
+---@field proxies? string[] (entries) Addresses and ranges of proxies, such as "10.0.0.0/8", "::1" or "unix", that are believed when they tell who the client is (X-Forwarded-For, -Proto, -Host, or else Forwarded); default: nobody is.
+---@field proxy_protocol? boolean (default false) Every connection begins with a header of the PROXY protocol, version 1 or 2, and comes from one of proxies; others are cut.
 ---@field subprotocols? string[]|(fun(offered: string[]): string?) Subprotocols spoken here, best first, or a function that chooses one.
 ---@field max_connections? integer (connections) More are answered with 503; default: RLIMIT_NOFILE less 64.
 ---@field max_handshakes? integer (connections, default 1024) Connections that have not sent a whole request yet; more wait in the kernel until there is room.

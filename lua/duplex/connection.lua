@@ -43,8 +43,10 @@ local extra = connection.extra
 ---@field state "open"|"closing"|"closed"
 ---@field subprotocol string|nil the one agreed on
 ---@field extensions string those agreed on, "" for none
----@field address string|nil of the peer; "unix" for a Unix socket
----@field port integer|nil of the peer
+---@field address string|nil of the peer, or of the client that a proxy names; "unix" for
+---  a Unix socket
+---@field port integer|nil the same's; nil when a proxy did not tell
+---@field proxy string|nil address of the proxy, when that named the client
 ---@field latency number|nil seconds of the last answered ping
 ---@field outbox integer bytes that wait to be sent
 ---@field tls table|nil of a connection over TLS: { version, cipher, alpn, server_name,
@@ -123,11 +125,13 @@ function connection.class(host, transport)
 
   local own_getters = setmetatable({}, { __index = getters })
   for name, getter in pairs(getters) do own_getters[name] = getter end
-  function own_getters.address(ws) return (transport.peer(ws)) end
+  function own_getters.address(ws) return core.client(ws) or (transport.peer(ws)) end
   function own_getters.port(ws)
-    local _, port = transport.peer(ws)
-    return port
+    local address, port = core.client(ws)
+    if not address then address, port = transport.peer(ws) end
+    return address and port
   end
+  function own_getters.proxy(ws) return core.client(ws) and (transport.peer(ws)) or nil end
 
   function own_getters.tls(ws)
     if not transport.tls or not core.secure(ws) then return nil end

@@ -4,12 +4,16 @@
 --
 --   head -> on_request -> answer -> head ...     (plain HTTP, keep-alive)
 --   head -> on_request -> origin -> subprotocol -> open -> handler's own task
+--
+-- With proxy_protocol a header of that comes before, and before TLS.
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local forwarded = require "duplex.forwarded"
 local http = require "duplex.http"
 local origin = require "duplex.origin"
 local request = require "duplex.request"
+local secure = require "duplex.secure"
 
 -- Who pipelines requests and reads no answers is not answered further.
 local function put(self, ws, bytes)
@@ -56,6 +60,11 @@ local function respond(self, ws, answer)
   return ok and not answer.close
 end
 
+-- Fields of a log line: who it is about.
+local function who(ws, from)
+  return { address = ws.address, proxy = ws.proxy, origin = from }
+end
+
 -- A bad head is answered too, if the peer may still be listening.
 local HEAD_FAILURES = {
   LOST = false,
@@ -65,7 +74,7 @@ local HEAD_FAILURES = {
 
 local function refuse_head(self, ws, message, id, first)
   local status = HEAD_FAILURES[id]
-  if id == "TLS" then self.log("info", message, { address = ws.address }) end
+  if id == "TLS" then self.log("info", message, who(ws)) end
   if not status or (id == "TIMEOUT" and not first) then return end
   if message:find("max_header_bytes", 1, true) then status = 431 end
   local answer = http.answer(status, (message:gsub("^%u+: ", "")))
@@ -73,23 +82,40 @@ local function refuse_head(self, ws, message, id, first)
   respond(self, ws, answer)
 end
 
+-- What 'read' finds in the input, as soon as it does; or nil, message, id.
+local function await(self, ws, read, state)
+  while true do
+    local found, message, id = read(ws)
+    if found or id then return found, message, id end
+    self.waiting[ws] = state
+    local ok
+    ok, message, id = self.transport.wait(ws, "input")
+    self.waiting[ws] = nil
+    if not ok or core.state(ws) == "closed" then return nil, message, id or "LOST" end
+  end
+end
+
 -- The next head on a connection, or nil when there will be none.
 local function read_head(self, ws, first)
-  while true do
-    local raw, message, id = core.head(ws)
-    if raw then return raw end
-    if not id then
-      local ok
-      self.waiting[ws] = first and "first" or "idle"
-      ok, message, id = self.transport.wait(ws, "input")
-      self.waiting[ws] = nil
-      if ok and core.state(ws) ~= "closed" then id = nil else id = id or "LOST" end
-    end
-    if id then
-      refuse_head(self, ws, message or "", id, first)
-      return nil
-    end
+  local raw, message, id = await(self, ws, core.head, first and "first" or "idle")
+  if raw then return raw end
+  refuse_head(self, ws, message or "", id, first)
+end
+
+-- The header of the PROXY protocol, and what comes behind it. Whoever sends none
+-- gets no answer: it is no client who could make sense of one. Returns whether
+-- there is a client.
+local function read_proxy_header(self, ws)
+  if not self.trusted(ws.address) then
+    self.log("warning", "refused a connection that comes from none of the proxies", who(ws))
+    return false
   end
+  local ok, message, id = await(self, ws, core.proxy_header, "idle")
+  if ok and self.tls then
+    ok, message, id = secure.server(self.transport, self.tls, ws, true)
+  end
+  if id and id ~= "LOST" then self.log("warning", message, who(ws)) end
+  return ok
 end
 
 -- on_request decides: nil to go on, or an answer.
@@ -98,8 +124,7 @@ local function ask(self, ws, req)
   if not hook then return nil end
   local fine, status, body, headers = self.host.pcall(hook, req)
   if not fine then
-    self.log("error", "on_request failed: " .. tostring(status),
-      { address = ws.address })
+    self.log("error", "on_request failed: " .. tostring(status), who(ws))
     return http.answer(500)
   end
   if status == nil then return nil end
@@ -124,7 +149,7 @@ local function plain(self, ws, raw, keep_alive, has_body)
   return respond(self, ws, answer)
 end
 
-local function allowed(self, ws, host_header, from)
+local function allowed(self, ws, host, from)
   if from == nil then return true end
   local rule = self.options.origins
   if type(rule) == "function" then
@@ -132,7 +157,9 @@ local function allowed(self, ws, host_header, from)
     if not fine then self.log("error", "origins failed: " .. tostring(yes)) end
     return fine and yes
   end
-  return origin.allowed(rule, from, host_header, core.secure(ws))
+  local _, _, secure = core.client(ws)
+  if secure == nil then secure = core.secure(ws) or nil end
+  return origin.allowed(rule, from, host, secure and "https" or secure == false and "http" or nil)
 end
 
 -- The subprotocol to speak: the first of ours that is offered.
@@ -158,7 +185,7 @@ local function choose(self, raw)
 end
 
 -- An answer that refuses the upgrade, or nil when the WebSocket is open.
-local function upgrade(self, ws, raw, host_header, from)
+local function upgrade(self, ws, raw, host, from)
   if self.stopping then return http.answer(503, "The server is stopping.") end
   -- Those that are over but still being sent to hold memory and descriptors too.
   local unsent = self.host.unsent and self.host.unsent() or 0
@@ -171,10 +198,10 @@ local function upgrade(self, ws, raw, host_header, from)
     local answer = ask(self, ws, req)
     if answer then return answer end
   end
-  local ok, fix = allowed(self, ws, host_header, from)
+  local ok, fix = allowed(self, ws, host, from)
   if not ok then
     self.log("warning", fix and ("refused a page of another site; to let it in: " .. fix)
-      or "refused a page of another site", { origin = from, address = ws.address })
+      or "refused a page of another site", who(ws, from))
     return http.answer(403, "This page may not connect here (Origin).")
   end
   local protocol, problem = choose(self, raw)
@@ -195,13 +222,16 @@ end
 -- A connection from its first byte to its handler.
 return function(ws, self)
   local first = true
+  local announced = not self.options.proxy_protocol or read_proxy_header(self, ws)
+  local source = announced and forwarded.source(ws, self.options, self.trusted)
   while true do
-    local raw = read_head(self, ws, first)
+    local raw = announced and read_head(self, ws, first)
     if first then self.arrived(ws) end
     if not raw then return end
     local kind, a, b = core.examine(raw, self.options.max_headers)
+    local host = source and kind ~= "bad" and forwarded.apply(ws, source, raw)
     if kind == "upgrade" then
-      local refusal = upgrade(self, ws, raw, a, b)
+      local refusal = upgrade(self, ws, raw, host or a, b)
       if not refusal then
         self.connections[ws] = true
         self.host.spawn(self.handler, self.handled, ws)

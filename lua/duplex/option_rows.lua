@@ -28,6 +28,8 @@ local rows = {
   { "backlog",          "server", "integer",           1024,        1,   65535,   "connections",     "Connections that the kernel holds until they are accepted; it may cap this itself." },
   { "tls",              "server", "table of TLS options or false", false,    nil, nil,     nil,               "Serve wss and https instead of ws and http." },
   { "origins",          "server", "list or function",  nil,         0,   1000,    "entries",         'Web pages that may connect, such as "https://*.example.com", or a function; default: those of the same host.' },
+  { "proxies",          "server", "list",              nil,         0,   1000,    "entries",         'Addresses and ranges of proxies, such as "10.0.0.0/8", "::1" or "unix", that are believed when they tell who the client is (X-Forwarded-For, -Proto, -Host, or else Forwarded); default: nobody is.' },
+  { "proxy_protocol",   "server", "boolean",           false,       nil, nil,     nil,               "Every connection begins with a header of the PROXY protocol, version 1 or 2, and comes from one of proxies; others are cut." },
   { "subprotocols",     "server", "list or function",  nil,         0,   100,     "entries",         "Subprotocols spoken here, best first, or a function that chooses one." },
   { "max_connections",  "server", "integer",           nil,         1,   INT,     "connections",     "More are answered with 503; default: RLIMIT_NOFILE less 64." },
   { "max_handshakes",   "server", "integer",           1024,        1,   INT,     "connections",     "Connections that have not sent a whole request yet; more wait in the kernel until there is room." },

@@ -2,6 +2,7 @@
 -- Checks options against their rows (option_rows.lua), fills in defaults, and
 -- makes docs/options.md.
 
+local forwarded = require "duplex.forwarded"
 local origin = require "duplex.origin"
 
 local options = {}
@@ -60,7 +61,7 @@ local function bad_protocol(name) -- RFC 7301 3.1
 end
 
 local BAD_ENTRY = {
-  origins = origin.problem, subprotocols = bad_token, ["tls.alpn"] = bad_protocol,
+  origins = origin.problem, proxies = forwarded.problem, subprotocols = bad_token, ["tls.alpn"] = bad_protocol,
 }
 
 local function range(row)
@@ -264,6 +265,9 @@ function options.check(role, given, level)
   if problem then error(problem, level) end
   if (given.unix or given.fd) and given.port or given.unix and given.fd then
     error("options 'port', 'unix' and 'fd' exclude each other", level)
+  end
+  if checked.proxy_protocol and #(checked.proxies or "") == 0 then
+    error("option 'proxy_protocol' needs proxies: who may say whose connection it is", level)
   end
   return checked
 end

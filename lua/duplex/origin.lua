@@ -51,15 +51,14 @@ local function fix_for(origins, text)
   return "origins = { " .. table.concat(entries, ", ") .. " }"
 end
 
--- The default: the page came from the host that it connects to. The scheme is
--- not compared, for behind a proxy that ends TLS an https page reaches us in
--- plain text. So a Host without a port means the default port of the page's
--- own scheme then, and 443 when the connection itself has TLS.
-local function same_host(text, host_header, secure)
+-- The default: the page came from the host that it connects to. What the browser
+-- speaks with that host may not be known, for behind a proxy that ends TLS an
+-- https page reaches us in plain text. So a Host without a port means the default
+-- port of the page's own scheme then.
+local function same_host(text, host_header, own_scheme)
   local scheme, host, port = split(text)
   if not PORTS[scheme] or not host_header then return false end
-  local _, own_host, own_port =
-    split((secure and "https" or scheme) .. "://" .. host_header)
+  local _, own_host, own_port = split((own_scheme or scheme) .. "://" .. host_header)
   return host == own_host and port == own_port
 end
 
@@ -72,18 +71,18 @@ end
 --- frames and file: pages send. Case does not matter.
 ---@param origins? string[] nil = the same host as in the Host header
 ---@param text? string the Origin header; nil when there is none
----@param host_header? string the Host header
----@param secure? boolean the connection itself has TLS; default false
+---@param host_header? string the host that the browser asked for, with its port
+---@param scheme? "http"|"https" what the browser speaks with it; nil: not known
 ---@return boolean allowed
 ---@return string? fix the option that would allow it, as text, when refused;
 --- nil when no entry but "*" would
-function origin.allowed(origins, text, host_header, secure)
+function origin.allowed(origins, text, host_header, scheme)
   if text == nil then return true end
   if origins then
     for _, entry in ipairs(origins) do
       if matches(entry, text) then return true end
     end
-  elseif same_host(text, host_header, secure) then
+  elseif same_host(text, host_header, scheme) then
     return true
   end
   return false, fix_for(origins, text)

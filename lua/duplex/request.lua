@@ -15,7 +15,7 @@ local request = {}
 ---@field headers table<string, string> looked up in any case; repeated ones
 ---  joined with ", "
 ---@field address string|nil the client's
----@field secure boolean came over TLS
+---@field secure boolean came over TLS; behind a proxy, to the proxy
 ---@field tls table|nil what was agreed on, and with whom: see ws.tls
 ---@field upgrade boolean wants to become a WebSocket
 ---@field data any becomes ws.data
@@ -57,8 +57,6 @@ function fields.query(self)
   return rawget(self, "query")
 end
 
-function fields.secure(self) return self.ws ~= nil and core.secure(self.ws) end
-
 function fields.tls(self)
   self.tls = self.ws and self.ws.tls
   return rawget(self, "tls")
@@ -78,7 +76,14 @@ local metatable = {
 ---@param ws? duplex.Connection the connection it came on
 ---@return duplex.Request
 function request.new(raw, ws)
-  return setmetatable({ raw = raw, ws = ws, address = ws and ws.address }, metatable)
+  local self = { raw = raw, ws = ws, secure = false }
+  if ws then
+    -- A proxy may send requests of others over the same connection later.
+    local _, _, secure = core.client(ws)
+    if secure == nil then secure = core.secure(ws) end
+    self.address, self.secure = ws.address, secure
+  end
+  return setmetatable(self, metatable)
 end
 
 return request

@@ -119,13 +119,14 @@ end
 --- Makes a connection that was accepted speak TLS.
 ---@param transport table
 ---@param context userdata from secure.context
----@param ws duplex.Connection that nothing was read from
+---@param ws duplex.Connection in its handshake
+---@param begun? boolean what was received and not read is TLS already
 ---@return true|nil ok, string? message, string? id
-function secure.server(transport, context, ws)
+function secure.server(transport, context, ws, begun)
   local engine, message, id = context:engine()
   if not engine then return nil, message, id end
   local ok
-  ok, message, id = transport.secure(ws, engine)
+  ok, message, id = transport.secure(ws, engine, begun)
   engine:close()
   if ok then core.secure(ws, true) end
   return ok, message, id

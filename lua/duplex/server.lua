@@ -4,6 +4,7 @@
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local forwarded = require "duplex.forwarded"
 local handshake = require "duplex.handshake"
 local log = require "duplex.log"
 local options = require "duplex.options"
@@ -33,7 +34,7 @@ end
 local function log_failure(self, what, failure, ws)
   local first, rest = log.split(failure)
   self.log("error", what .. ": " .. first,
-    { connection = ws.id, address = ws.address, traceback = rest })
+    { connection = ws.id, address = ws.address, proxy = ws.proxy, traceback = rest })
 end
 
 -- What the scheduler calls when a handler, or a handshake, is over.
@@ -77,7 +78,7 @@ local function await_room(self)
 end
 
 local function take(self, ws)
-  if self.tls then
+  if self.tls and not self.options.proxy_protocol then
     local ok, message = secure.server(self.transport, self.tls, ws)
     if not ok then
       self.log("error", "cannot accept: " .. message)
@@ -213,6 +214,7 @@ function server.serve(host, given, handler)
     settings = core.settings(checked),
     class = host.class,
     handler = handler,
+    trusted = checked.proxies and forwarded.trust(checked.proxies),
     log = log.writer(checked.log),
     max_connections = checked.max_connections
       or math.max(1, descriptors - SPARE_DESCRIPTORS),

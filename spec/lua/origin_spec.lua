@@ -31,7 +31,7 @@ describe("origin.allowed without a list (RFC 6454, RFC 6455 10.2)", function()
   for _, row in ipairs(rows) do
     local says = row[4] and "lets '%s' connect to '%s'" or "keeps '%s' from '%s'"
     it(says:format(tostring(row[1]), tostring(row[2])) .. (row[3] and " over TLS" or ""), function()
-      assert.equal(row[4], (origin.allowed(nil, row[1], row[2], row[3])))
+      assert.equal(row[4], (origin.allowed(nil, row[1], row[2], row[3] and "https" or nil)))
     end)
   end
 end)
@@ -64,7 +64,7 @@ describe("origin.allowed with a list", function()
   }
   for _, row in ipairs(rows) do
     it(("%s '%s' for '%s'"):format(row[3] and "allows" or "refuses", row[2], row[1]), function()
-      assert.equal(row[3], (origin.allowed({ row[1] }, row[2], "server.example", false)))
+      assert.equal(row[3], (origin.allowed({ row[1] }, row[2], "server.example")))
       assert.equal(row[3], (origin.allowed({ "https://no.example", row[1] }, row[2])))
     end)
   end
