@@ -2,7 +2,8 @@
 -- Our end for the clients of others: a path for each thing to try. Prints its
 -- URL. A connection made with ?key=K is remembered: /seen?key=K tells, once it
 -- has ended, how this side saw that.
--- usage: duplex_server.lua [OPTION=VALUE...], as ping_interval=1 or tls.key=PATH
+-- usage: duplex_server.lua [OPTION=VALUE...], as ping_interval=1 or tls.key=PATH,
+-- proxies=127.0.0.1,unix or proxy_protocol=true
 
 local core = require "duplex.core"
 local duplex = require "duplex"
@@ -113,6 +114,11 @@ paths["/forwarded"] = function(ws)
   ws:send(("%s %s"):format(headers["X-Forwarded-Proto"], headers["X-Forwarded-For"]))
 end
 
+-- Who we think it is.
+paths["/who"] = function(ws)
+  ws:send(("%s %s %s %s"):format(ws.address, ws.port and "port" or "-", ws.request.secure, ws.proxy or "-"))
+end
+
 paths["/abort"] = function(ws)
   ws:receive()
   core.fail(ws, "LOST")
@@ -142,6 +148,11 @@ for _, word in ipairs(arg) do
     group = options.tls
   end
   group[key or name] = tonumber(value) or value
+  if value == "true" then group[name] = true end
+  if name == "proxies" then
+    options.proxies = {}
+    for entry in value:gmatch("[^,]+") do table.insert(options.proxies, entry) end
+  end
 end
 
 duplex.run(function()
