@@ -2,6 +2,7 @@
 -- A server whose connections begin with a header of the PROXY protocol.
 
 local duplex = require "duplex"
+local memory = require "spec.support.memory"
 local peer = require "spec.support.peer"
 local pki = require "spec.support.pki"
 local run_body = require "spec.support.run"
@@ -338,4 +339,28 @@ describe("a server with proxy_protocol and tls", function()
     assert.equal("TLS", id)
     assert.equal(1, #logged)
   end))
+end)
+
+describe("a server with proxy_protocol on another host", function()
+  -- The header and the request arrive as the stream cuts them.
+  for _, cut in ipairs { false, 1, 16, #BLOCK + 3 } do
+    it("reads it from a byte stream, in pieces of " .. tostring(cut or "all"), run(function()
+      local host = memory.host()
+      local connect_streams = host.connect
+      function host.connect(...)
+        local ok = connect_streams(...)
+        local ends = host.made[#host.made]
+        ends.server.address, ends.server.cut = "10.0.0.1", cut or nil
+        ends.client:write(BLOCK)
+        return ok
+      end
+      local bound = duplex.bind(host)
+      local server = assert(bound.serve({ proxy_protocol = true, proxies = { "10.0.0.0/8" }, log = false },
+        function(ws) ws:send(("%s %d %s"):format(ws.address, ws.port, ws.proxy)) end))
+      local ws = assert(bound.connect(server.url))
+      assert.equal("192.0.2.1 56324 10.0.0.1", (ws:receive(5)))
+      ws:close()
+      server:stop()
+    end))
+  end
 end)
