@@ -157,9 +157,9 @@ local function allowed(self, ws, host, from)
     if not fine then self.log("error", "origins failed: " .. tostring(yes)) end
     return fine and yes
   end
-  local _, _, secure = core.client(ws)
-  if secure == nil then secure = core.secure(ws) or nil end
-  return origin.allowed(rule, from, host, secure and "https" or secure == false and "http" or nil)
+  local _, _, https = core.client(ws) -- as a trusted proxy says
+  if https == nil then https = core.secure(ws) or nil end
+  return origin.allowed(rule, from, host, https and "https" or https == false and "http" or nil)
 end
 
 -- The subprotocol to speak: the first of ours that is offered.
