@@ -255,12 +255,13 @@ static int engine_finish(lua_State *L) {
 }
 
 static int engine_tostring(lua_State *L) {
-  const dx_tls *t = check_engine(L);
-  lua_pushfstring(L, "duplex.tls.engine (%s, %s)",
-                  t->context->server ? "server" : "client",
-                  t->base.failed  ? "failed"
-                  : t->base.ready ? SSL_get_version(t->ssl)
-                                  : "handshake");
+  dx_tls **box = luaL_checkudata(L, 1, LTLS_ENGINE);
+  const dx_tls *t = *box;
+  lua_pushfstring(L, "duplex.tls.engine (%s)",
+                  t == NULL        ? "closed"
+                  : t->base.failed ? "failed"
+                  : t->base.ready  ? SSL_get_version(t->ssl)
+                                   : "handshake");
   return 1;
 }
 
