@@ -4,6 +4,7 @@
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local listening = require "duplex.listening"
 local log = require "duplex.log"
 local loop = require "duplex.loop"
 local puc51 = require "duplex.puc51"
@@ -84,55 +85,16 @@ function native.descriptors() return loop.descriptors(false) end
 
 -- ---- listening ----
 
--- The numeric addresses to listen on.
-local function addresses(host)
-  if host == "*" then return { "0.0.0.0", "::" } end
-  return loop.resolve(host)
-end
-
-local function close_all(listeners)
-  for _, listener in ipairs(listeners) do listener:close() end
-end
-
-local function failure(message, where)
-  local text = message:gsub("^%u+: ", "")
-  return nil, ("ADDRESS: cannot listen on %s: %s"):format(where, text), "ADDRESS"
+local function listen(place, port, options)
+  local listener, message, _, absent =
+    loop.listen(place, port, options.backlog, options.reuseport)
+  return listener, message, absent
 end
 
 --- Listeners for checked options of a server.
 ---@param options table
 ---@return table[]|nil listeners, string? message, string? id "ADDRESS"
-function native.listen(options)
-  if options.fd or options.unix then
-    local listener, message
-    if options.fd then
-      listener, message = loop.listen(options.fd)
-    else
-      listener, message = loop.listen(options.unix, nil, options.backlog)
-    end
-    if listener then return { listener } end
-    return failure(message, options.unix or "descriptor " .. options.fd)
-  end
-  local list, message = addresses(options.host)
-  if not list then return failure(message, options.host) end
-  local listeners, port = {}, options.port
-  for _, address in ipairs(list) do
-    local listener, absent, _
-    listener, message, _, absent = loop.listen(address, port, options.backlog,
-      options.reuseport)
-    if listener then
-      listeners[#listeners + 1] = listener
-      -- All addresses get the port that the first one was given.
-      local _, bound = listener:address()
-      port = bound
-    elseif not absent or #list == 1 then
-      close_all(listeners)
-      return failure(message, ("%s port %d"):format(address, port))
-    end -- a machine without IPv6 serves "*" and "localhost" on IPv4
-  end
-  if #listeners == 0 then return failure(message, options.host) end
-  return listeners
-end
+function native.listen(options) return listening.open(options, loop.resolve, listen) end
 
 -- ---- running ----
 
