@@ -9,7 +9,8 @@
 --     end, also with "TIMEOUT"; one task at a time, beside one that reads
 --   s:close()                whoever still reads or writes gets "LOST"
 --   s:peer()                 -> address, port | address | nothing
---   s:offer(bytes)           -> how many bytes went without waiting, 0 for none
+--   s:offer(bytes)           -> how many bytes went without waiting, 0 for none;
+--     true if some of them still wait in the stream, for the next write
 --     | nil, message, id: the end (optional)
 --   s:wake()                 a read that waits returns as if by TIMEOUT (optional)
 --   s:shutdown()             no more will be written (optional)
@@ -24,6 +25,7 @@
 -- waits for a peer, if the stream can do without; what does not go at once is
 -- left to a task that writes (write_out).
 
+local attend = require "duplex.attend"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
 
@@ -33,7 +35,6 @@ local PIECE = 65536 -- bytes read or written at a time
 local TURN = 65536 -- bytes a receiver may take before others get their turn
 local PER_READ = 1024 -- bytes that a read counts for, besides those it brings
 local INLINE = 16384 -- bytes that a waiting task writes itself, without offer
-local TICK = 0.02 -- seconds; a connection that nobody reads from for one is kept
 local SLICE = 1 -- seconds a read that nobody can wake may wait
 local LINGER = 10 -- seconds that a peer has to hang up after the end
 
@@ -49,10 +50,8 @@ local READS = { input = true, change = true, ["end"] = true }
 function stream.transport(host)
   local now, extra = host.now, connection.extra
   local t = {}
-  local dirty = {} -- links with something to send
-  local recent = {} -- those that were read from a short while ago
-  local service, next_tick, unsent = nil, 0, 0
-  local write_out, call_service
+  local attendant, write_out
+  local unsent = 0
 
   local function changed(link)
     if link.waiting > 0 then link.event:set() end
@@ -65,13 +64,6 @@ function stream.transport(host)
     local ok, message, id = link.event:wait(timeout)
     link.waiting = link.waiting - 1
     return ok, message, id
-  end
-
-  local function remember(link)
-    if link.recent or link.reading or link.over then return end
-    link.recent = true
-    recent[#recent + 1] = link
-    if not service then call_service() end
   end
 
   -- ---- the end ----
@@ -127,11 +119,14 @@ function stream.transport(host)
     end
   end
 
-  -- The next bytes to write, nil if there are none.
+  -- The next bytes to write, nil if there are none. When the stream is broken
+  -- they stay: so whoever sends waits, until reading has found the end.
   local function take(link)
-    local bytes = link.rest or core.output(link.ws, now(), not link.broken and PIECE or nil)
+    if link.broken then return nil end
+    local bytes = link.rest or core.output(link.ws, now(), PIECE)
+    if bytes == "" and not link.rest then return nil end
     link.rest = nil
-    return bytes ~= "" and not link.broken and bytes or nil
+    return bytes
   end
 
   -- Writes all there is, and waits for the peer to take it.
@@ -160,11 +155,11 @@ function stream.transport(host)
       end
       local bytes = take(link)
       if not bytes then break end
-      local count, _, id = s:offer(bytes)
+      local count, held, id = s:offer(bytes)
       changed(link)
       if not count then
         write_failed(link, id)
-      elseif count < #bytes then
+      elseif count < #bytes or held then
         link.rest = bytes:sub(count + 1)
         link.writing = true
         host.brief(write_out, host.log_failure, link)
@@ -183,7 +178,7 @@ function stream.transport(host)
     link.reading = true
     local bytes, message, id = link.stream:read(PIECE, limit < math.huge and limit or nil)
     link.reading, link.idle = nil, nil
-    remember(link)
+    attendant.read(link)
     local time = now()
     if bytes then
       link.credit = link.credit - #bytes - PER_READ
@@ -207,47 +202,13 @@ function stream.transport(host)
   -- Reads while nobody else wants to.
   local function keep(link)
     core.pump(link.ws, now())
+    push(link)
     while not link.over and not link.reading and link.wanted == 0 and core.hungry(link.ws) do
       fill(link, nil, true)
     end
   end
 
-  -- ---- the service task ----
-
-  -- Those that nobody has read from since the tick before are kept.
-  local function tick()
-    local list = recent
-    recent, next_tick = {}, now() + TICK
-    for _, link in ipairs(list) do
-      link.recent = nil
-      if link.idle and not link.reading then
-        host.brief(keep, host.log_failure, link)
-      elseif not link.reading and not link.over then
-        link.idle = true
-        remember(link)
-      end
-    end
-  end
-
-  local function serve()
-    while recent[1] or dirty[1] do
-      local list = dirty
-      dirty = {}
-      for _, link in ipairs(list) do
-        if link.dirty then push(link) end
-      end
-      if now() >= next_tick then tick() end
-      if recent[1] and not dirty[1] then service:wait(math.max(0, next_tick - now())) end
-      service:clear()
-    end
-    service = nil
-  end
-
-  function call_service()
-    if service then return service:set() end
-    service, next_tick = host.event(), now() + TICK
-    host.brief(serve, host.log_failure)
-  end
+  attendant = attend(host, push, keep)
 
   -- ---- what a transport is ----
 
@@ -256,13 +217,10 @@ function stream.transport(host)
     local link = extra(ws).link
     if not link then return end
     look(link)
-    remember(link)
+    attendant.read(link)
     if link.over or link.writing or core.outbox(ws) == 0 then return end
     if core.high(ws) then return push(link) end
-    if link.dirty then return end
-    link.dirty = true
-    dirty[#dirty + 1] = link
-    call_service()
+    attendant.send(link)
   end
 
   function t.wait(ws, what, timeout)
@@ -309,7 +267,7 @@ function stream.transport(host)
     link.address, link.port = s:peer()
     extra(ws).link = link
     core.again(ws, now())
-    remember(link)
+    attendant.read(link)
   end
 
   function t.stream(ws, new)
