@@ -9,6 +9,9 @@
 ---@field stamp string version and build: modules of other builds do not fit
 local core = {}
 
+---@return number seconds of a monotonic clock, for hosts that have none
+function core.now() end
+
 ---Limits that connections share; opaque.
 ---@class duplex.Settings: userdata
 

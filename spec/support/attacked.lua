@@ -1,8 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- attacked.lua [NAME=NUMBER ...]: a server to attack. The path chooses what its
 -- handler does; options may be given smaller than any sane server has them.
+-- With DUPLEX_HOST in the environment it runs on that event loop.
 
-local duplex = require "duplex"
+require "spec.hosts.path"
+local host = os.getenv("DUPLEX_HOST")
+local duplex = require(host and "duplex." .. host or "duplex")
 
 local handlers = {}
 

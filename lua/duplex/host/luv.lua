@@ -1,0 +1,209 @@
+-- SPDX-License-Identifier: MIT
+-- The host for programs that live in libuv by luv, as in Neovim and Luvit. An
+-- error in a callback of libuv ends the program: callbacks only note what
+-- happened and resume tasks, which are guarded (streams.lua).
+
+local sockets = require "duplex.sockets"
+local streams = require "duplex.streams"
+
+local vim = rawget(_G, "vim")
+local uv = vim and (vim.uv or vim.loop) or package.loaded.uv or require "luv"
+
+local HIGH = 262144 -- bytes that were read and nobody took: then reading stops
+local SPARE_TIMERS = 64
+
+local loop = { name = "luv", lacks = { "reuseport" }, run = function() uv.run() end }
+function loop.now() return uv.hrtime() / 1e9 end
+
+-- ---- tasks ----
+
+local ready, turn, timers = {}, nil, {}
+
+local function run_ready()
+  local list = ready
+  ready = {}
+  for _, co in ipairs(list) do coroutine.resume(co, true) end
+end
+
+local function make_ready(co)
+  ready[#ready + 1] = co
+  turn = turn or uv.new_timer()
+  if #ready == 1 then turn:start(0, 0, run_ready) end
+end
+
+function loop.start(fn) make_ready(coroutine.create(fn)) end
+
+function loop.can_wait()
+  local co, main = coroutine.running()
+  return co ~= nil and not main
+end
+
+-- Who waited goes on: in this turn, straight from an event, or soon.
+local function unpark(waiter, go_on, result)
+  local co = waiter.co
+  waiter.co = nil
+  if co then go_on(co, result) end
+end
+
+function loop.wake(waiter) unpark(waiter, make_ready) end
+
+function loop.park(waiter, timeout)
+  local timer
+  waiter.co = coroutine.running()
+  if timeout and timeout < 1e9 then
+    timer = table.remove(timers) or uv.new_timer()
+    uv.update_time()
+    timer:start(math.ceil(timeout * 1000), 0, function() unpark(waiter, coroutine.resume, false) end)
+  end
+  local woken = coroutine.yield()
+  if timer then timer:stop() end
+  if #timers < SPARE_TIMERS then
+    timers[#timers + 1] = timer
+  elseif timer then
+    timer:close()
+  end
+  return woken
+end
+
+function loop.pause(seconds) loop.park({}, seconds) end
+
+-- Begins something that calls back with nil or the name of an error, and waits.
+local function await(timeout, id, begin, ...)
+  local waiter, over, problem = {}, false, nil
+  local function done(why)
+    over, problem = true, why
+    unpark(waiter, make_ready)
+  end
+  local fine, ok, _, name = pcall(begin, done, ...)
+  if not fine or not ok then return sockets.failure(id, fine and name or ok) end
+  if not over and not loop.park(waiter, timeout) then return sockets.timed_out() end
+  if problem then return sockets.failure(id, problem) end
+  return true
+end
+
+-- ---- sockets ----
+
+local own, stream = {}, nil
+
+local function open(class, handle, unix)
+  return setmetatable({ handle = handle, unix = unix, pieces = {}, size = 0 }, class)
+end
+
+local function new(unix) return unix and uv.new_pipe(false) or uv.new_tcp() end
+
+function own:receive(max)
+  if self.size == 0 then return nil, self.ended or sockets.AGAIN end
+  local bytes = table.concat(self.pieces)
+  self.pieces = { #bytes > max and bytes:sub(max + 1) or nil }
+  bytes = bytes:sub(1, max)
+  self.size = self.size - #bytes
+  return bytes
+end
+
+function own:send(bytes)
+  local count, _, name = self.handle:try_write(bytes)
+  if count or name == "EAGAIN" then return count or 0 end
+  return nil, name
+end
+
+function own:write(bytes, timeout)
+  if self.closed then return sockets.failure("LOST", "ECANCELED") end
+  return await(timeout, "LOST", function(done) return self.handle:write(bytes, done) end)
+end
+
+-- libuv reads for us, until too much lies here that nobody took.
+function own:await(_, timeout)
+  self.came = self.came or function(problem, bytes)
+    if bytes then
+      self.size = self.size + #bytes
+      self.pieces[#self.pieces + 1] = bytes
+      if self.size > HIGH then self.handle:read_stop() end
+    else
+      self.ended = problem or sockets.EOF
+    end
+    unpark(self, coroutine.resume, true)
+  end
+  if not self.listens then self.handle:read_start(self.came) end
+  loop.park(self, timeout)
+end
+
+function own:unpark() loop.wake(self) end
+
+function own:accepted()
+  local s = open(stream, new(self.unix), self.unix)
+  local ok, _, name = self.handle:accept(s.handle)
+  if ok and not self.unix then s.handle:nodelay(true) end
+  if ok then return s end
+  s.handle:close()
+  return nil, name == "EAGAIN" and sockets.AGAIN or name
+end
+
+function own:shutdown() self.handle:shutdown() end
+
+function own:finish() self.handle:close() end
+
+function own:peer()
+  local address = not self.unix and self.handle:getpeername()
+  if address then return address.ip, address.port end
+  return self.unix and "unix"
+end
+
+function own:address()
+  if self.unix then return self.unix end
+  local address = self.handle:getsockname()
+  return address.ip, address.port
+end
+
+local listener
+stream, listener = sockets.classes(loop.now, own)
+
+function loop.connect(address, port, timeout)
+  local handle = new(not port)
+  local ok, message, id = await(timeout, "CONNECT", function(done)
+    if port then return handle:connect(address, port, done) end
+    return handle:connect(address, done)
+  end)
+  if ok and port then handle:nodelay(true) end
+  if ok then return open(stream, handle, not port) end
+  handle:close()
+  return nil, message, id
+end
+
+function loop.listen(place, port, options)
+  local unix = type(place) == "string" and not port and place
+  local self = open(listener, new(unix), unix)
+  self.listens = true
+  local function listen()
+    local ok, message, name
+    if type(place) == "number" then
+      ok, message, name = self.handle:open(place)
+    elseif unix then
+      ok, message, name = self.handle:bind(place)
+    else
+      ok, message, name = self.handle:bind(place, port, { ipv6only = place:find(":") ~= nil })
+    end
+    if not ok then return ok, message, name end
+    return self.handle:listen(options.backlog, function() loop.wake(self) end)
+  end
+  local fine, ok, message, name = pcall(listen)
+  if fine and ok then return self end
+  self.handle:close()
+  return nil, (tostring(fine and message or ok):gsub("^E%u+: ", "")),
+    name == "EADDRNOTAVAIL" or name == "EAFNOSUPPORT"
+end
+
+-- ---- names ----
+
+function loop.resolve(name, timeout)
+  local list = {}
+  local ok, message, id = await(timeout, "DNS", function(done)
+    return uv.getaddrinfo(name, nil, { socktype = "stream" }, function(problem, found)
+      for i, one in ipairs(found or {}) do list[i] = one.addr end
+      done(problem)
+    end)
+  end)
+  if ok then return list end
+  return nil, message, id
+end
+
+return streams.host(loop)

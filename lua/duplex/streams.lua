@@ -1,0 +1,253 @@
+-- SPDX-License-Identifier: MIT
+-- A host made of what an event loop gives: tasks, a clock, and byte streams.
+-- What is here is the same for all of them. A loop has these functions:
+--
+--   name               for error texts
+--   now()              seconds of a monotonic clock
+--   start(fn)          runs fn() as a task, soon but not at once; fn never raises
+--   can_wait()         is this a task, which may wait?
+--   park(w, timeout)   waits: true when woken, false when it took too long;
+--                      w is a new table, for what the loop has to remember
+--   wake(w)            wakes who waits with w, soon; nothing if nobody does
+--   pause(seconds)     waits, and lets the others go on even when it is for 0
+--   connect(address, port or nil, timeout) -> stream | nil, message, id
+--   listen(address or path, port or nil, options) -> listener | nil, message,
+--                      true if this machine has no such address
+--     listener:accept()  -> stream | nil, message, id: "CLOSED", "LIMIT"
+--     listener:address() -> address, port | path
+--     listener:close()   who waits in accept gets CLOSED
+--   resolve(name, timeout) -> list of addresses | nil, message, id
+--   run(alive)         turns the loop while alive() (optional)
+--   descriptors()      how many sockets it can watch (optional)
+--   lacks              names of options that it cannot honour (optional)
+--
+-- Streams are explained in stream.lua; sockets.lua helps to make them.
+
+local connection = require "duplex.connection"
+local core = require "duplex.core"
+local listening = require "duplex.listening"
+local log = require "duplex.log"
+local options = require "duplex.options"
+local stream = require "duplex.stream"
+
+local streams = {}
+
+local AT_ONCE = 0.001 -- seconds: while stopping no sleep is over at once
+local PATIENCE = 1 -- seconds, to find out whether anybody listens on a path
+local pack = table.pack or function(...) return { n = select("#", ...), ... } end
+local unpack = table.unpack or unpack
+
+-- ---- events ----
+
+local event = {}
+local event_class = { __index = event, __name = "duplex.event" }
+
+function event:wait(timeout)
+  if self.on then return true end
+  local waiter = {}
+  self[#self + 1] = waiter
+  -- Whoever sets the event forgets who waited.
+  if self.park(waiter, timeout) then return true end
+  for i, other in ipairs(self) do
+    if other == waiter then table.remove(self, i) end
+  end
+  return nil, "TIMEOUT: timed out", "TIMEOUT"
+end
+
+function event:set()
+  self.on = true
+  for i = 1, #self do
+    self.wake(self[i])
+    self[i] = nil
+  end
+end
+
+function event:clear() self.on = false end
+
+-- ---- names ----
+
+--- A numeric address needs no looking up, and "localhost" is this machine
+--- whatever anybody says (RFC 6761 6.3).
+local function known(name)
+  if name:find("^%x*:[%x:.]+$") or name:find("^%d+%.%d+%.%d+%.%d+$") then return { name } end
+  if name:lower() == "localhost" then return { "127.0.0.1", "::1" } end
+end
+
+-- ---- the host ----
+
+local function traceback(problem) return debug.traceback(tostring(problem), 2) end
+
+-- What a task does: fn, then done, which also gets what fn died of.
+local function run_task(fn, done, args)
+  local fine, failure = xpcall(fn, traceback, unpack(args, 1, args.n))
+  done(not fine and failure or nil, args[1])
+end
+
+local function log_failure(failure)
+  if not failure then return end
+  local first, rest = log.split(failure)
+  log.stderr("error", "task failed: " .. first, { traceback = rest })
+end
+
+-- Functions that stop what runs; see native.lua, whose meaning they have.
+local function add_running(host, loop, sleepers)
+  local stopping, tasks = false, 0
+  function host.exiting() return stopping end
+
+  function host.spawn(fn, done, ...)
+    local args = pack(...)
+    tasks = tasks + 1
+    loop.start(function()
+      local fine, problem = xpcall(run_task, traceback, fn, done, args)
+      tasks = tasks - 1
+      if not fine then log_failure(problem) end
+    end)
+  end
+  host.brief = host.spawn
+
+  local function each(list, stop)
+    local left, all = 1, host.event()
+    local function done(failure)
+      log_failure(failure)
+      left = left - 1
+      if left == 0 then all:set() end
+    end
+    for item in pairs(list) do
+      left = left + 1
+      host.spawn(stop, done, item)
+    end
+    done()
+    all:wait()
+  end
+
+  local function stop_all(grace)
+    local clients = {}
+    for _, ws in pairs(host.clients) do
+      if core.state(ws) ~= "closed" then clients[ws] = true end
+    end
+    each({ [function() each(host.servers, function(s) s:stop(grace) end) end] = true,
+      [function() each(clients, function(ws) ws:close(1001, "", grace) end) end] = true },
+      function(stop) stop() end)
+    stopping = false
+  end
+
+  function host.stop(grace)
+    if grace ~= nil and (type(grace) ~= "number" or grace < 0 or grace ~= grace) then
+      error("grace must be seconds, 0 or more, got " .. tostring(grace), 2)
+    end
+    if stopping then return end
+    stopping = true
+    for waiter in pairs(sleepers) do loop.wake(waiter) end
+    host.spawn(stop_all, log_failure, grace or 10)
+  end
+
+  if not loop.run then return end
+  function host.run(main)
+    local results, problem = { n = 0 }, nil
+    if main ~= nil and type(main) ~= "function" then
+      error("main must be a function, got " .. type(main), 2)
+    end
+    host.spawn(function() if main then results = pack(main()) end end, function(failed)
+      problem = failed
+      if failed then host.stop(0) end
+    end)
+    loop.run(function() return tasks > 0 end)
+    if problem then error(problem, 0) end
+    return unpack(results, 1, results.n)
+  end
+end
+
+--- The host, see docs/design.md.
+---@param loop table see above
+---@return table host
+function streams.host(loop)
+  local sleepers, lacks = {}, {}
+  for _, name in ipairs(loop.lacks or {}) do lacks[name] = true end
+  local host = {
+    name = loop.name, now = loop.now, can_wait = loop.can_wait, pcall = pcall,
+    log_failure = log_failure, clients = setmetatable({}, { __mode = "v" }), servers = {},
+  }
+
+  local function park(waiter, timeout)
+    if not loop.can_wait() then
+      error("this waits, so it must be called in a task of " .. loop.name, 0)
+    end
+    return loop.park(waiter, timeout)
+  end
+
+  function host.event() return setmetatable({ park = park, wake = loop.wake }, event_class) end
+
+  function host.sleep(seconds)
+    if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
+      error("seconds must be a number, 0 or more, got " .. tostring(seconds), 2)
+    end
+    if seconds == 0 and not host.exiting() then
+      loop.pause(0)
+    else
+      local waiter = {}
+      sleepers[waiter] = true
+      park(waiter, host.exiting() and AT_ONCE or seconds)
+      sleepers[waiter] = nil
+    end
+    if not host.exiting() then return true end
+    return nil, "STOPPED: the loop is stopping", "STOPPED"
+  end
+
+  add_running(host, loop, sleepers)
+  host.transport = stream.transport(host)
+  host.unsent, host.descriptors = host.transport.unsent, loop.descriptors
+  host.class = connection.class(host, host.transport)
+
+  function host.resolve(name, timeout)
+    local list = known(name)
+    if list then return list end
+    return loop.resolve(name, timeout)
+  end
+
+  function host.connect(ws, address, port, timeout)
+    local s, message, id = loop.connect(address, port, timeout)
+    if not s then return nil, message, id end
+    host.transport.attach(ws, s)
+    return true
+  end
+
+  local function accept(self, ws)
+    local s, message, id = self.listener:accept()
+    if not s then return nil, message, id end
+    host.transport.attach(ws, s)
+    return true
+  end
+
+  -- The path of a Unix socket that nobody listens on any more is taken over.
+  local function listen(place, port, given)
+    local listener, message, absent = loop.listen(place, port, given)
+    local is_path = type(place) == "string" and not port
+    if not listener and is_path and host.can_wait() then
+      local s, _, id = loop.connect(place, nil, PATIENCE)
+      if s then s:close() end
+      if id == "CONNECT" and os.remove(place) then
+        listener, message, absent = loop.listen(place, nil, given)
+      end
+    end
+    if not listener then return nil, message, absent end
+    local function close()
+      listener:close()
+      if is_path then os.remove(place) end
+    end
+    local function address() return listener:address() end
+    return { listener = listener, accept = accept, address = address, close = close }
+  end
+
+  function host.listen(given)
+    for _, row in ipairs(options.rows) do
+      if lacks[row.name] and given[row.name] ~= row.default then
+        error(("host '%s' cannot honour the option '%s'"):format(loop.name, row.name), 4)
+      end
+    end
+    return listening.open(given, host.resolve, listen)
+  end
+
+  return host
+end
+
+return streams

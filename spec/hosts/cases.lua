@@ -1,0 +1,427 @@
+-- SPDX-License-Identifier: MIT
+-- What a host has to do: a list of { name, function(duplex, t) }, each run as a
+-- task of the host. t is what play.lua gives.
+
+local cases = {}
+local function case(name, body) cases[#cases + 1] = { name, body } end
+
+local function echo(ws)
+  for data, kind in ws:messages() do ws:send(data, kind) end
+end
+
+-- Something comes, but not at once.
+local function eventually(duplex, check)
+  for _ = 1, 300 do
+    local value = check()
+    if value then return value end
+    duplex.sleep(0.01)
+  end
+end
+
+-- ---- both roles ----
+
+case("handshake: both sides see what was asked and answered", function(duplex, t)
+  local seen, came = nil, duplex.event()
+  local server = t.serve({ subprotocols = { "b", "a" } }, function(ws)
+    seen = { ws.request.path, ws.request.query.q, ws.request.headers["x-a"], ws.subprotocol, ws.address }
+    came:set()
+    ws:receive()
+  end)
+  local ws = t.connect(server, "/there?q=1", { headers = { ["X-A"] = "b" }, subprotocols = { "a" } })
+  t.ok(came:wait(2), "the handler did not run")
+  t.same({ "/there", "1", "b", "a", "127.0.0.1" }, seen)
+  t.same({ "a", 101, server.port }, { ws.subprotocol, ws.response.status, ws.port })
+end)
+
+case("echo of 0 to 1,000,000 bytes", function(_, t)
+  local ws = t.connect(t.serve({}, echo))
+  for _, size in ipairs { 0, 1, 125, 126, 65535, 65536, 1000000 } do
+    for _, kind in ipairs { "text", "binary" } do
+      local data = ("0123456789abcdef"):rep(math.ceil(size / 16)):sub(1, size)
+      t.ok(ws:send(data, kind))
+      local got, got_kind = ws:receive(5)
+      t.ok(got == data and got_kind == kind, size .. " bytes came back changed")
+    end
+  end
+end)
+
+case("many messages in flight keep their order", function(duplex, t)
+  local ws = t.connect(t.serve({}, echo))
+  local sender = t.task(function()
+    for i = 1, 5000 do t.ok(ws:send(tostring(i))) end
+  end)
+  for i = 1, 5000 do t.same(tostring(i), (ws:receive(5))) end
+  sender()
+  t.ok(duplex.now() > 0)
+end)
+
+case("a read timeout in mid-frame loses nothing (server)", function(duplex, t)
+  local timeouts, got, done = 0, nil, duplex.event()
+  local server = t.serve({}, function(ws)
+    repeat
+      local data, _, id = ws:receive(0.005)
+      got = data
+      timeouts = timeouts + (id == "TIMEOUT" and 1 or 0)
+    until id ~= "TIMEOUT"
+    done:set()
+  end)
+  t.peer("halves", server.port)
+  t.ok(done:wait(5), "nothing came")
+  t.same("in pieces", got)
+  t.ok(timeouts > 5, timeouts .. " timeouts")
+end)
+
+case("a read timeout in mid-frame loses nothing (client)", function(duplex, t)
+  local ws = assert(duplex.connect(t.peer("halves")))
+  local timeouts = 0
+  while true do
+    local data, message, id = ws:receive(0.005)
+    if data then
+      t.same("in pieces", data)
+      break
+    end
+    t.ok(id == "TIMEOUT", message)
+    timeouts = timeouts + 1
+  end
+  t.ok(timeouts > 5, timeouts .. " timeouts")
+  ws:close(1000, "", 1)
+end)
+
+case("two tasks a side send 4 MB each at once, and nothing interleaves", function(_, t)
+  local COUNT, SIZE = 40, 100000
+  local function send_all(ws, letter)
+    for _ = 1, COUNT do t.ok(ws:send(letter:rep(SIZE), "binary")) end
+  end
+  local function receive_all(ws, letters)
+    local counts = {}
+    for _ = 1, 2 * COUNT do
+      local data = t.ok(ws:receive(20))
+      local letter = data:sub(1, 1)
+      t.ok(#data == SIZE and data == letter:rep(SIZE), "mixed bytes")
+      counts[letter] = (counts[letter] or 0) + 1
+    end
+    for letter in letters:gmatch(".") do t.same(COUNT, counts[letter]) end
+  end
+  local server = t.serve({}, function(ws)
+    local one, two = t.task(send_all, ws, "a"), t.task(send_all, ws, "b")
+    receive_all(ws, "cd")
+    one()
+    two()
+  end)
+  local ws = t.connect(server)
+  local one, two = t.task(send_all, ws, "c"), t.task(send_all, ws, "d")
+  receive_all(ws, "ab")
+  one()
+  two()
+  t.same("CLOSED", select(3, ws:receive(5)))
+end)
+
+case("close from another task wakes the receiver, with the code for the peer", function(duplex, t)
+  local code, done = nil, duplex.event()
+  local server = t.serve({}, function(ws)
+    echo(ws)
+    code = ws.close_code
+    done:set()
+  end)
+  local ws = t.connect(server)
+  local receiving = t.task(ws.receive, ws)
+  duplex.sleep(0.05)
+  local began = duplex.now()
+  t.ok(ws:close(4000, "enough"))
+  t.same("CLOSED", select(3, receiving()))
+  t.ok(duplex.now() - began < 1.5, "slow")
+  t.ok(done:wait(2))
+  t.same(4000, code)
+  t.same("CLOSED", select(3, ws:send("x")))
+end)
+
+case("back-pressure: send waits for a peer that does not read, and all arrives", function(duplex, t)
+  local waited, most, done = 0, 0, duplex.event()
+  local server = t.serve({}, function(ws)
+    for _ = 1, 100 do
+      local began = duplex.now()
+      t.ok(ws:send(("x"):rep(100000), "binary"))
+      waited = math.max(waited, duplex.now() - began)
+      most = math.max(most, ws.outbox)
+    end
+    t.ok(ws:close())
+    done:set()
+  end)
+  t.peer("deaf", server.port)
+  t.ok(done:wait(8), "it hangs")
+  t.ok(waited > 0.2, "send never waited")
+  t.ok(most < 400000, "an outbox of " .. most)
+end)
+
+case("a slow peer does not hold up the others", function(duplex, t)
+  local server = t.serve({ max_outbox = 2 ^ 24 }, function(ws)
+    if ws.request.path == "/" then ws:try_send(("x"):rep(8000000), "binary") end
+    echo(ws)
+  end)
+  t.peer("mute", server.port)
+  duplex.sleep(0.3)
+  local ws = t.connect(server, "/echo")
+  for i = 1, 20 do
+    t.ok(ws:send(tostring(i)))
+    t.same(tostring(i), (ws:receive(0.5)))
+  end
+end)
+
+-- ---- time ----
+
+case("a sleep and a timeout take their time", function(duplex, t)
+  local ws = t.connect(t.serve({}, echo))
+  for _, wait in ipairs {
+    function() return duplex.sleep(0.1) end,
+    function() return not ws:receive(0.1) end,
+    function() return not duplex.event():wait(0.1) end,
+  } do
+    local began = duplex.now()
+    t.ok(wait())
+    local took = duplex.now() - began
+    t.ok(took > 0.09 and took < 0.35, took .. " seconds instead of 0.1")
+  end
+  t.same("TIMEOUT", select(3, ws:receive(0)))
+end)
+
+case("open_timeout ends connections without a handshake (server)", function(duplex, t)
+  local server = t.serve({ open_timeout = 0.2 }, echo)
+  t.peer("silent", server.port)
+  t.ok(eventually(duplex, function() return server:stats().handshakes == 1 end), "nobody came")
+  t.ok(eventually(duplex, function() return server:stats().handshakes == 0 end), "it stays")
+end)
+
+case("open_timeout ends attempts at a server that says nothing (client)", function(duplex, t)
+  local began = duplex.now()
+  local _, _, id = duplex.connect(t.peer("silent"), { open_timeout = 0.2 })
+  t.same("TIMEOUT", id)
+  t.ok(duplex.now() - began < 1)
+end)
+
+case("send_timeout ends a connection whose peer reads nothing: LOST", function(duplex, t)
+  local result, done = nil, duplex.event()
+  local server = t.serve({ send_timeout = 0.3 }, function(ws)
+    repeat result = { ws:send(("x"):rep(100000), "binary") } until not result[1]
+    done:set()
+  end)
+  t.peer("mute", server.port)
+  t.ok(done:wait(5), "it hangs")
+  t.same("LOST", result[3])
+end)
+
+case("close_timeout ends a close that the peer does not answer", function(duplex, t)
+  local ws = assert(duplex.connect(t.peer("mute"), { close_timeout = 0.2 }))
+  local began = duplex.now()
+  t.ok(ws:close())
+  local took = duplex.now() - began
+  t.ok(took > 0.15 and took < 1, took .. " seconds")
+  t.same(1006, ws.close_code)
+end)
+
+case("heartbeat: a silent peer is found while somebody receives", function(duplex, t)
+  local result, done = nil, duplex.event()
+  local server = t.serve({ ping_interval = 0.1, ping_timeout = 0.1 }, function(ws)
+    result = { ws:receive() }
+    done:set()
+  end)
+  t.peer("mute", server.port)
+  t.ok(done:wait(3), "it was not found")
+  t.same({ nil, "LOST: no pong within ping_timeout", "LOST" }, result)
+end)
+
+case("heartbeat: a silent peer is found while the handler is busy", function(duplex, t)
+  local lost = duplex.event()
+  local server = t.serve({ ping_interval = 0.1, ping_timeout = 0.1 }, function(ws)
+    ws:on_close(function() lost:set() end)
+    lost:wait(4)
+  end)
+  t.peer("mute", server.port)
+  t.ok(lost:wait(3), "it was not found")
+end)
+
+case("heartbeat: pings are answered while the handler is busy", function(duplex, t)
+  local got, done = nil, duplex.event()
+  local server = t.serve({}, function(ws)
+    duplex.sleep(1)
+    got = ws:receive(2)
+    done:set()
+  end)
+  t.peer("pings", server.port)
+  t.ok(done:wait(5))
+  t.same("are you there", got)
+end)
+
+case("ping measures a round trip", function(_, t)
+  local ws = t.connect(t.serve({}, echo))
+  local seconds = t.ok(ws:ping(2))
+  t.ok(seconds >= 0 and seconds < 0.5, seconds .. " seconds")
+end)
+
+-- ---- ends ----
+
+case("a peer that resets is LOST for receivers and senders", function(duplex, t)
+  local results, closed, done = {}, duplex.event(), duplex.event()
+  local server = t.serve({}, function(ws)
+    ws:on_close(function() closed:set() end)
+    results[1] = ws:receive(2)
+    ws:send("go")
+    results[2] = select(3, ws:receive(2))
+    results[3] = select(3, ws:send("x"))
+    done:set()
+  end)
+  t.peer("gone", server.port)
+  t.ok(done:wait(5))
+  t.same({ "last words", "LOST", "LOST" }, results)
+  t.ok(closed:wait(1), "on_close was not called")
+end)
+
+case("a handler that fails closes with 1011; others live on", function(_, t)
+  local server = t.serve({}, function(ws)
+    if ws:receive() == "fail" then error("as it should") end
+    echo(ws)
+  end)
+  local one, two = t.connect(server), t.connect(server)
+  two:send("go on")
+  one:send("fail")
+  t.same("CLOSED", select(3, one:receive(2)))
+  t.same(1011, one.close_code)
+  two:send("alive")
+  t.same("alive", (two:receive(2)))
+end)
+
+case("a server that stops closes with 1001 and takes nobody any more", function(duplex, t)
+  local server = t.serve({}, echo)
+  local ws = t.connect(server)
+  t.ok(server:stop(2))
+  t.same("CLOSED", select(3, ws:receive(2)))
+  t.same(1001, ws.close_code)
+  t.same("CONNECT", select(3, duplex.connect(server.url)))
+end)
+
+-- ---- finding a server ----
+
+case("a port that nobody listens on is refused: CONNECT", function(duplex, t)
+  local _, message, id = duplex.connect("ws://127.0.0.1:1/")
+  t.same("CONNECT", id)
+  t.ok(message:lower():find("refused"), message)
+end)
+
+case("a name that does not exist: DNS", function(duplex, t)
+  local _, message, id = duplex.connect("ws://no-such-name.invalid/", { open_timeout = 5 })
+  t.ok(id == "DNS" or id == "TIMEOUT", message)
+  t.ok(message:find("no-such-name.invalid", 1, true), message)
+end)
+
+case("localhost leads to a server on either family", function(duplex, t)
+  local server = t.serve({ host = "127.0.0.1" }, echo)
+  local ws = assert(duplex.connect("ws://localhost:" .. server.port))
+  ws:send("x")
+  t.same("x", (ws:receive(1)))
+end)
+
+case('"*" serves IPv4 and IPv6 on one port', function(duplex, t)
+  local server = t.serve({ host = "*" }, echo)
+  for _, address in ipairs { "127.0.0.1", t.ipv6 and "[::1]" } do
+    local ws = assert(duplex.connect(("ws://%s:%d/"):format(address, server.port)))
+    ws:send(address)
+    t.same(address, (ws:receive(1)))
+  end
+end)
+
+case("a port in use: ADDRESS", function(duplex, t)
+  local server = t.serve({}, echo)
+  local _, message, id = duplex.serve({ port = server.port }, echo)
+  t.same("ADDRESS", id)
+  t.ok(message:lower():find("in use"), message)
+end)
+
+case("Unix sockets; a path that nobody listens on any more is taken over", function(duplex, t)
+  local path = os.tmpname()
+  os.remove(path)
+  for _ = 1, 2 do
+    local server = t.serve({ unix = path }, echo)
+    local ws = assert(duplex.connect("ws://x/", { unix = path }))
+    t.same("unix", ws.address)
+    ws:send("x")
+    t.same("x", (ws:receive(1)))
+    t.same("ADDRESS", select(3, duplex.serve({ unix = path }, echo)))
+    ws:close()
+    server:stop(1)
+    t.ok(not io.open(path), "the path is left behind")
+    t.stale(path)
+  end
+  os.remove(path)
+  t.same("CONNECT", select(3, duplex.connect("ws://x/", { unix = path })))
+end)
+
+-- ---- many ----
+
+case("a broadcast reaches all, and waits for nobody", function(duplex, t)
+  local server = t.serve({}, echo)
+  local list = {}
+  for i = 1, 20 do list[i] = t.connect(server) end
+  t.ok(eventually(duplex, function() return server:stats().connections == 20 end))
+  t.same(20, duplex.broadcast(server.connections, "to all"))
+  for i = 1, 20 do t.same("to all", (list[i]:receive(2))) end
+end)
+
+case("200 connections at once", function(_, t)
+  local server = t.serve({}, echo)
+  local list = {}
+  for i = 1, 200 do list[i] = t.connect(server) end
+  for i = 1, 200 do t.ok(list[i]:send(tostring(i))) end
+  for i = 1, 200 do t.same(tostring(i), (list[i]:receive(5))) end
+  for i = 1, 200 do list[i]:close(1000, "", 0) end
+end)
+
+case("pairs work, and plain HTTP is answered", function(duplex, t)
+  local a, b = duplex.pair()
+  local receiving = t.task(b.receive, b, 1)
+  a:send("x")
+  t.same("x", (receiving()))
+  local server = t.serve({ on_request = function(request)
+    duplex.sleep(0.01)
+    return 404, "no " .. request.path
+  end }, echo)
+  local _, _, id, response = duplex.connect(server.url .. "/page")
+  t.same({ "HTTP", 404, "no /page" }, { id, response.status, response.body })
+end)
+
+-- ---- tasks ----
+
+case("an error in a task is logged with where it happened", function(duplex, t)
+  local lines = t.stderr(function()
+    duplex.spawn(function() error("in a task") end)
+    duplex.sleep(0.05)
+  end)
+  t.ok(lines:find("task failed: .*in a task.*traceback"), lines)
+end)
+
+case("tasks run when the one that started them waits, not before", function(duplex, t)
+  local order = {}
+  duplex.spawn(function(name) order[#order + 1] = name end, "spawned")
+  order[#order + 1] = "first"
+  duplex.sleep(0.02)
+  t.same({ "first", "spawned" }, order)
+end)
+
+case("an event wakes all who wait, until it is cleared", function(duplex, t)
+  local event, woken = duplex.event(), 0
+  local tasks = {}
+  for i = 1, 3 do
+    tasks[i] = t.task(function()
+      t.ok(event:wait(1))
+      woken = woken + 1
+    end)
+  end
+  duplex.sleep(0.02)
+  event:set()
+  event:clear()
+  for i = 1, 3 do tasks[i]() end
+  t.same(3, woken)
+  t.same({ nil, "TIMEOUT: timed out", "TIMEOUT" }, { event:wait(0) })
+  event:set()
+  t.ok(event:wait(0))
+end)
+
+return cases

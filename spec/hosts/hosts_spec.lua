@@ -1,0 +1,36 @@
+-- SPDX-License-Identifier: MIT
+-- What every host has to do (cases.lua), each host in a process of its own.
+
+local absent = require "spec.hosts.absent"
+local cases = require "spec.hosts.cases"
+local child = require "spec.support.child"
+local hosts = require "spec.hosts.path"
+
+local AFTER = { "run returns what main returned", "stop closes all, and sleepers learn of it",
+  "run raises what main died of" }
+
+for _, name in ipairs { "native", "cqueues", "copas", "luv" } do
+  describe("the host " .. name, function()
+    local host, results = hosts[name], nil
+
+    if not package.searchpath(host.module, package.path)
+      and not package.searchpath(host.module, package.cpath) then
+      pending("needs the package " .. host.package)
+      return
+    end
+
+    setup(function() results = child.results(child.lua, "spec/hosts/play.lua", name) end)
+
+    local function check(title)
+      local why = absent[name] and absent[name][title]
+      if why then
+        pending(("%s: not applicable, as %s"):format(title, why))
+      else
+        it(title, function() assert.equal(true, results[title]) end)
+      end
+    end
+
+    for _, case in ipairs(cases) do check(case[1]) end
+    for _, title in ipairs(AFTER) do check(title) end
+  end)
+end

@@ -1,0 +1,142 @@
+-- SPDX-License-Identifier: MIT
+-- Plays the cases on one host: lua play.lua HOST [PATTERN]. Prints "ok NAME",
+-- "not ok NAME: WHY", or "na NAME: REASON" for what a host cannot have.
+
+package.path = "./?.lua;" .. package.path
+require "spec.hosts.path"
+local name, pattern = arg[1], arg[2]
+local duplex = require(name == "native" and "duplex" or "duplex." .. name)
+local cases = require "spec.hosts.cases"
+local absent = require "spec.hosts.absent"
+
+local PATIENCE = 15 -- seconds a case may take
+
+local function quote(word) return "'" .. word .. "'" end
+
+local function show(value)
+  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
+  local parts = {}
+  for i = 1, 8 do parts[i] = show(value[i]) end
+  return "{ " .. table.concat(parts, ", ") .. " }"
+end
+
+local t = { servers = {}, pipes = {} } -- a pipe that is collected waits for its process
+
+function t.ok(value, why) return value or error(tostring(why or "it is not so"), 2) end
+
+function t.same(expected, got)
+  if show(expected) ~= show(got) then
+    error(("expected %s, got %s"):format(show(expected), show(got)), 2)
+  end
+end
+
+--- A server that the case need not stop.
+function t.serve(options, handler)
+  local all = { log = false }
+  for key, value in pairs(options) do all[key] = value end
+  local server = assert(duplex.serve(all, handler))
+  table.insert(t.servers, server)
+  return server
+end
+
+function t.connect(server, path, options)
+  return assert(duplex.connect(server.url .. (path or ""), options))
+end
+
+--- Runs fn as a task; the result waits for it.
+function t.task(fn, ...)
+  local over, results = duplex.event(), nil
+  duplex.spawn(function(...)
+    results = { pcall(fn, ...) }
+    over:set()
+  end, ...)
+  return function()
+    assert(over:wait(PATIENCE), "a task hangs")
+    assert(results[1], results[2])
+    return results[2], results[3], results[4]
+  end
+end
+
+--- A peer that speaks bytes, see peer.lua. Without a port: its URL.
+function t.peer(mode, port)
+  local command = ("exec timeout -k 1 10 %s spec/hosts/peer.lua %s %s 2>&1"):format(
+    os.getenv("LUA") or "lua5.4", quote(mode), port or "")
+  local pipe = assert(io.popen(command))
+  t.pipes[#t.pipes + 1] = pipe
+  return not port and pipe:read("*l") or nil
+end
+
+--- A path as a server leaves it that was killed.
+function t.stale(path)
+  local socket = require "socket.unix"
+  local s = type(socket) == "table" and socket.stream() or socket()
+  assert(s:bind(path))
+  assert(s:listen())
+  s:close()
+end
+
+--- What fn() makes the library write to standard error.
+function t.stderr(fn)
+  local real, lines = io.stderr, {}
+  io.stderr = { write = function(_, ...) -- luacheck: ignore 122
+    for _, text in ipairs { ... } do lines[#lines + 1] = text end
+  end }
+  local fine, problem = pcall(fn)
+  io.stderr = real -- luacheck: ignore 122
+  assert(fine, problem)
+  return table.concat(lines)
+end
+
+local file = io.open("/proc/net/if_inet6")
+t.ipv6 = file and file:read("*a"):find("\n.") ~= nil or false
+
+local function play(case)
+  local title, body = case[1], case[2]
+  if absent[name] and absent[name][title] then
+    return print(("na %s: %s"):format(title, absent[name][title]))
+  end
+  t.servers = {}
+  local over, fine, problem = duplex.event(), nil, nil
+  duplex.spawn(function()
+    fine, problem = xpcall(body, debug.traceback, duplex, t)
+    over:set()
+  end)
+  local in_time = over:wait(PATIENCE)
+  for _, server in ipairs(t.servers) do server:stop(0.5) end
+  if not in_time then fine, problem = false, "it hangs" end
+  print(fine and "ok " .. title or ("not ok %s: %s"):format(title, problem))
+  io.stdout:flush()
+end
+
+local function report(title, expected, results)
+  local got = show(results)
+  print(got == show(expected) and "ok " .. title
+    or ("not ok %s: expected %s, got %s"):format(title, show(expected), got))
+end
+
+report("run returns what main returned", { "what", 7 }, { duplex.run(function()
+  for _, case in ipairs(cases) do
+    if not pattern or case[1]:find(pattern) then play(case) end
+  end
+  return "what", 7
+end) })
+
+local results = {}
+duplex.run(function()
+  local server = assert(duplex.serve({ log = false }, function(ws)
+    results[1] = select(3, ws:receive())
+  end))
+  local ws = assert(duplex.connect(server.url))
+  duplex.spawn(function()
+    results[2] = select(3, ws:receive())
+  end)
+  duplex.spawn(function() results[3] = select(3, duplex.sleep(5)) end)
+  duplex.sleep(0.02)
+  duplex.stop(2)
+end)
+report("stop closes all, and sleepers learn of it", { "CLOSED", "CLOSED", "STOPPED" }, results)
+
+results = { pcall(duplex.run, function() error("in main") end) }
+report("run raises what main died of", { false, true },
+  { results[1], tostring(results[2]):find("in main", 1, true) ~= nil })
+os.exit(0, false)
