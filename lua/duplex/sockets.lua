@@ -10,6 +10,8 @@
 --   s:await(mode, timeout) waits until it may be ready to "read" or to "write"
 --   s:unpark()            ends an await to read
 --   s:finish()            closes it
+--   s:names(far)          -> address, port of the far end, or of this one
+--   s.path                of a Unix socket, whose names are of no use
 
 local sockets = {}
 
@@ -78,6 +80,16 @@ function listener:accept()
   local s, message, id = retry(self, "LIMIT", self.now, nil, self.accepted)
   if self.closed then return failure("CLOSED", CLOSED) end
   return s, message, id
+end
+
+function stream:peer()
+  if self.path then return "unix" end
+  return self:names(true)
+end
+
+function listener:address()
+  if self.path then return self.path end
+  return self:names(false)
 end
 
 local function close(self)

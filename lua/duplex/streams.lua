@@ -5,11 +5,11 @@
 --   name               for error texts
 --   now()              seconds of a monotonic clock
 --   start(fn)          runs fn() as a task, soon but not at once; fn never raises
---   can_wait()         is this a task, which may wait?
+--   can_wait()         is this a task, which may wait? (any coroutine, without it)
 --   park(w, timeout)   waits: true when woken, false when it took too long;
---                      w is a new table, for what the loop has to remember
+--                      w is a new table, for what the loop has to remember;
+--                      for 0 seconds it waits too, until the others had a turn
 --   wake(w)            wakes who waits with w, soon; nothing if nobody does
---   pause(seconds)     waits, and lets the others go on even when it is for 0
 --   connect(address, port or nil, timeout) -> stream | nil, message, id
 --   listen(address or path, port or nil, options) -> listener | nil, message,
 --                      true if this machine has no such address
@@ -74,6 +74,11 @@ local function known(name)
 end
 
 -- ---- the host ----
+
+local function in_coroutine()
+  local co, main = coroutine.running()
+  return co ~= nil and not main
+end
 
 local function traceback(problem) return debug.traceback(tostring(problem), 2) end
 
@@ -163,13 +168,14 @@ end
 function streams.host(loop)
   local sleepers, lacks = {}, {}
   for _, name in ipairs(loop.lacks or {}) do lacks[name] = true end
+  local can_wait = loop.can_wait or in_coroutine
   local host = {
-    name = loop.name, now = loop.now, can_wait = loop.can_wait, pcall = pcall,
+    name = loop.name, now = loop.now, can_wait = can_wait, pcall = pcall,
     log_failure = log_failure, clients = setmetatable({}, { __mode = "v" }), servers = {},
   }
 
   local function park(waiter, timeout)
-    if not loop.can_wait() then
+    if not can_wait() then
       error("this waits, so it must be called in a task of " .. loop.name, 0)
     end
     return loop.park(waiter, timeout)
@@ -181,14 +187,10 @@ function streams.host(loop)
     if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
       error("seconds must be a number, 0 or more, got " .. tostring(seconds), 2)
     end
-    if seconds == 0 and not host.exiting() then
-      loop.pause(0)
-    else
-      local waiter = {}
-      sleepers[waiter] = true
-      park(waiter, host.exiting() and AT_ONCE or seconds)
-      sleepers[waiter] = nil
-    end
+    local waiter = {}
+    sleepers[waiter] = true
+    park(waiter, host.exiting() and AT_ONCE or seconds)
+    sleepers[waiter] = nil
     if not host.exiting() then return true end
     return nil, "STOPPED: the loop is stopping", "STOPPED"
   end
@@ -222,7 +224,7 @@ function streams.host(loop)
   local function listen(place, port, given)
     local listener, message, absent = loop.listen(place, port, given)
     local is_path = type(place) == "string" and not port
-    if not listener and is_path and host.can_wait() then
+    if not listener and is_path and can_wait() then
       local s, _, id = loop.connect(place, nil, PATIENCE)
       if s then s:close() end
       if id == "CONNECT" and os.remove(place) then

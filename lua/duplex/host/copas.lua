@@ -91,11 +91,10 @@ end
 
 function loop.park(w, timeout) return park(setmetatable(w, waiter_class), timeout) end
 function loop.wake(w) w.woken = true end
-function loop.pause(seconds) loop.park({}, seconds) end
 
 function loop.start(fn)
   copas.addthread(function()
-    loop.pause(0)
+    loop.park({}, 0)
     fn()
   end)
 end
@@ -109,11 +108,6 @@ local function park_to_write(so, timeout)
     w.woken = true
   end)
   park(w, timeout)
-end
-
-function loop.can_wait()
-  local co, main = coroutine.running()
-  return co ~= nil and not main
 end
 
 function loop.run(alive)
@@ -162,15 +156,8 @@ function own:unpark() loop.wake(self.read_end) end
 function own:shutdown() self.socket:shutdown("send") end
 function own:finish() self.socket:close() end
 
-function own:peer()
-  if self.path then return "unix" end
-  local address, port = self.socket:getpeername()
-  return address, tonumber(port)
-end
-
-function own:address()
-  if self.path then return self.path end
-  local address, port = self.socket:getsockname()
+function own:names(far)
+  local address, port = self.socket[far and "getpeername" or "getsockname"](self.socket)
   return address, tonumber(port)
 end
 

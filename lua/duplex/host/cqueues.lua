@@ -13,7 +13,7 @@ local streams = require "duplex.streams"
 local failure, timed_out = sockets.failure, sockets.timed_out
 
 local now = cqueues.monotime
-local loop = { name = "cqueues", now = now, pause = cqueues.sleep, lacks = { "fd", "backlog" } }
+local loop = { name = "cqueues", now = now, lacks = { "fd", "backlog" } }
 local controller -- the one that run() turns
 
 -- ---- tasks ----
@@ -45,10 +45,10 @@ end
 local own, stream = {}, nil
 
 -- Errors are returned, as numbers.
-local function open(class, so)
+local function open(class, so, path)
   so:onerror(function(_, _, why) return why end)
   so:setmode("bn", "bn")
-  return setmetatable({ socket = so, parked = condition.new() }, class)
+  return setmetatable({ socket = so, path = path, parked = condition.new() }, class)
 end
 
 -- A descriptor is there once the socket is bound, connected or accepted.
@@ -74,7 +74,7 @@ end
 
 function own:accepted()
   local so, why = self.socket:accept({ nodelay = true }, 0)
-  if so then return watched(open(stream, so)) end
+  if so then return watched(open(stream, so, self.path)) end
   local again = why == errno.ETIMEDOUT or why == errno.EAGAIN
   return nil, again and sockets.AGAIN or errno.strerror(why)
 end
@@ -96,15 +96,8 @@ function own:finish()
   self.socket:close()
 end
 
-function own:peer()
-  local family, address, port = self.socket:peername()
-  if family == socket.AF_UNIX then return "unix" end
-  return address, port
-end
-
-function own:address()
-  local family, address, port = self.socket:localname()
-  if family == socket.AF_UNIX then return address end
+function own:names(far)
+  local _, address, port = self.socket[far and "peername" or "localname"](self.socket)
   return address, port
 end
 
@@ -113,7 +106,8 @@ stream, listener = sockets.classes(now, own)
 
 function loop.connect(address, port, timeout)
   local self = open(stream, socket.connect(port
-    and { host = address, port = port, nodelay = true } or { path = address }))
+    and { host = address, port = port, nodelay = true } or { path = address }),
+    not port and address)
   local ok, why = self.socket:connect(timeout)
   if ok then return watched(self) end
   self.socket:close()
@@ -124,7 +118,7 @@ end
 function loop.listen(place, port, options)
   local self = open(listener, socket.listen(port and {
     host = place, port = port, nodelay = true, v6only = true, reuseport = options.reuseport,
-  } or { path = place }))
+  } or { path = place }), not port and place)
   local ok, why = self.socket:listen(0)
   if ok then return watched(self) end
   self.socket:close()

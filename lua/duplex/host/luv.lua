@@ -10,19 +10,24 @@ local vim = rawget(_G, "vim")
 local uv = vim and (vim.uv or vim.loop) or package.loaded.uv or require "luv"
 
 local HIGH = 262144 -- bytes that were read and nobody took: then reading stops
-local SPARE_TIMERS = 64
 
 local loop = { name = "luv", lacks = { "reuseport" }, run = function() uv.run() end }
 function loop.now() return uv.hrtime() / 1e9 end
 
 -- ---- tasks ----
 
-local ready, turn, timers = {}, nil, {}
+local ready, turn, timers = {}, nil, {} -- timers that wait to be used again
+
+-- Tasks do not raise (streams.lua); a coroutine of the program's own may.
+local function resume(co, result)
+  local fine, problem = coroutine.resume(co, result)
+  if not fine then io.stderr:write(debug.traceback(co, tostring(problem)), "\n") end
+end
 
 local function run_ready()
   local list = ready
   ready = {}
-  for _, co in ipairs(list) do coroutine.resume(co, true) end
+  for _, co in ipairs(list) do resume(co, true) end
 end
 
 local function make_ready(co)
@@ -33,12 +38,7 @@ end
 
 function loop.start(fn) make_ready(coroutine.create(fn)) end
 
-function loop.can_wait()
-  local co, main = coroutine.running()
-  return co ~= nil and not main
-end
-
--- Who waited goes on: in this turn, straight from an event, or soon.
+-- Who waited goes on: straight from an event (resume), or soon (make_ready).
 local function unpark(waiter, go_on, result)
   local co = waiter.co
   waiter.co = nil
@@ -53,19 +53,15 @@ function loop.park(waiter, timeout)
   if timeout and timeout < 1e9 then
     timer = table.remove(timers) or uv.new_timer()
     uv.update_time()
-    timer:start(math.ceil(timeout * 1000), 0, function() unpark(waiter, coroutine.resume, false) end)
+    timer:start(math.ceil(timeout * 1000), 0, function() unpark(waiter, resume, false) end)
   end
   local woken = coroutine.yield()
-  if timer then timer:stop() end
-  if #timers < SPARE_TIMERS then
+  if timer then
+    timer:stop()
     timers[#timers + 1] = timer
-  elseif timer then
-    timer:close()
   end
   return woken
 end
-
-function loop.pause(seconds) loop.park({}, seconds) end
 
 -- Begins something that calls back with nil or the name of an error, and waits.
 local function await(timeout, id, begin, ...)
@@ -85,8 +81,8 @@ end
 
 local own, stream = {}, nil
 
-local function open(class, handle, unix)
-  return setmetatable({ handle = handle, unix = unix, pieces = {}, size = 0 }, class)
+local function open(class, handle, path)
+  return setmetatable({ handle = handle, path = path, pieces = {}, size = 0 }, class)
 end
 
 local function new(unix) return unix and uv.new_pipe(false) or uv.new_tcp() end
@@ -121,7 +117,7 @@ function own:await(_, timeout)
     else
       self.ended = problem or sockets.EOF
     end
-    unpark(self, coroutine.resume, true)
+    unpark(self, resume, true)
   end
   if not self.listens then self.handle:read_start(self.came) end
   loop.park(self, timeout)
@@ -130,9 +126,9 @@ end
 function own:unpark() loop.wake(self) end
 
 function own:accepted()
-  local s = open(stream, new(self.unix), self.unix)
+  local s = open(stream, new(self.path), self.path)
   local ok, _, name = self.handle:accept(s.handle)
-  if ok and not self.unix then s.handle:nodelay(true) end
+  if ok and not self.path then s.handle:nodelay(true) end
   if ok then return s end
   s.handle:close()
   return nil, name == "EAGAIN" and sockets.AGAIN or name
@@ -142,15 +138,9 @@ function own:shutdown() self.handle:shutdown() end
 
 function own:finish() self.handle:close() end
 
-function own:peer()
-  local address = not self.unix and self.handle:getpeername()
-  if address then return address.ip, address.port end
-  return self.unix and "unix"
-end
-
-function own:address()
-  if self.unix then return self.unix end
-  local address = self.handle:getsockname()
+function own:names(far)
+  local handle = self.handle
+  local address = far and handle:getpeername() or not far and handle:getsockname() or {}
   return address.ip, address.port
 end
 
