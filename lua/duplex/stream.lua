@@ -28,6 +28,7 @@
 local attend = require "duplex.attend"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local tls_stream = require "duplex.tls_stream"
 
 local stream = {}
 
@@ -42,9 +43,8 @@ local LINGER = 10 -- seconds that a peer has to hang up after the end
 local READS = { input = true, change = true, ["end"] = true }
 
 --- The transport for the connections of a host, and what the host needs:
---- attach(ws, stream) makes ws a connection over that stream, stream(ws [, new])
---- gives the stream, after replacing it; unsent() counts connections that are
---- over and still being sent to.
+--- attach(ws, stream) makes ws a connection over that stream, unsent() counts
+--- connections that are over and still being sent to.
 ---@param host table see docs/design.md; event, brief, sleep, now, log_failure
 ---@return table transport
 function stream.transport(host)
@@ -270,10 +270,16 @@ function stream.transport(host)
     attendant.read(link)
   end
 
-  function t.stream(ws, new)
+  function t.secure(ws, engine)
     local link = extra(ws).link
-    link.stream = new or link.stream
-    return link.stream
+    link.engine = engine
+    link.stream = tls_stream.wrap(link.stream, engine, now)
+    return true
+  end
+
+  function t.tls(ws)
+    local engine = extra(ws).link.engine
+    return engine and engine:info()
   end
 
   function t.unsent() return unsent end

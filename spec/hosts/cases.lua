@@ -2,6 +2,8 @@
 -- What a host has to do: a list of { name, function(duplex, t) }, each run as a
 -- task of the host. t is what play.lua gives.
 
+local pki = require "spec.support.pki"
+
 local cases = {}
 local function case(name, body) cases[#cases + 1] = { name, body } end
 
@@ -87,7 +89,7 @@ case("a read timeout in mid-frame loses nothing (client)", function(duplex, t)
   ws:close(1000, "", 1)
 end)
 
-case("two tasks a side send 4 MB each at once, and nothing interleaves", function(_, t)
+local function interleave(t, server_options, client_options)
   local COUNT, SIZE = 40, 100000
   local function send_all(ws, letter)
     for _ = 1, COUNT do t.ok(ws:send(letter:rep(SIZE), "binary")) end
@@ -102,18 +104,43 @@ case("two tasks a side send 4 MB each at once, and nothing interleaves", functio
     end
     for letter in letters:gmatch(".") do t.same(COUNT, counts[letter]) end
   end
-  local server = t.serve({}, function(ws)
+  local server = t.serve(server_options, function(ws)
     local one, two = t.task(send_all, ws, "a"), t.task(send_all, ws, "b")
     receive_all(ws, "cd")
     one()
     two()
   end)
-  local ws = t.connect(server)
+  local ws = t.connect(server, "", client_options)
   local one, two = t.task(send_all, ws, "c"), t.task(send_all, ws, "d")
   receive_all(ws, "ab")
   one()
   two()
   t.same("CLOSED", select(3, ws:receive(5)))
+end
+
+case("two tasks a side send 4 MB each at once, and nothing interleaves", function(_, t)
+  interleave(t, {}, {})
+end)
+
+case("wss: the same over TLS, and what TLS agreed on", function(duplex, t)
+  local pair = pki.certificate()
+  local tls = { certificate = pair.certificate, key = pair.key }
+  interleave(t, { tls = tls }, { tls = { ca = pki.ca } })
+  local server = t.serve({ tls = tls }, echo)
+  local ws = t.connect(server, "", { tls = { ca = pki.ca } })
+  t.ok(server.url:find("^wss:"))
+  for _, size in ipairs { 0, 1, 125, 126, 65535, 65536, 1000000 } do
+    t.ok(ws:send(("x"):rep(size)))
+    t.same(size, #t.ok(ws:receive(5)))
+  end
+  t.same("TLSv1.3", ws.tls.version)
+  t.same("TIMEOUT", select(3, ws:receive(0.05)))
+  t.ok(ws:close())
+  local _, message, id = duplex.connect(server.url)
+  t.same("TLS", id)
+  t.ok(message:find("not trusted"), message)
+  t.same("TIMEOUT", select(3, duplex.connect((t.peer("silent"):gsub("^ws:", "wss:")),
+    { open_timeout = 0.2 })))
 end)
 
 case("close from another task wakes the receiver, with the code for the peer", function(duplex, t)
