@@ -414,6 +414,21 @@ case("pairs work, and plain HTTP is answered", function(duplex, t)
   t.same({ "HTTP", 404, "no /page" }, { id, response.status, response.body })
 end)
 
+case("options that it cannot honour raise and name it, as do functions it lacks", function(duplex, t)
+  local lacking = { cqueues = { fd = 0, backlog = 5 }, copas = { fd = 0 }, luv = { reuseport = true } }
+  for option, value in pairs(lacking[t.host]) do
+    local fine, problem = pcall(duplex.serve, { [option] = value }, echo)
+    t.ok(not fine, option .. " is accepted")
+    t.ok(problem:find(("host '%s' cannot honour the option '%s'"):format(t.host, option), 1, true), problem)
+  end
+  local fine, problem = pcall(duplex.signal, "SIGHUP")
+  t.same({ false, true }, { fine, problem:find(("host '%s' has no signal"):format(t.host), 1, true) ~= nil })
+end)
+
+case("waiting where nothing can wait raises", function(_, t)
+  t.ok(t.raised_outside:find("must be called in a task of " .. t.host, 1, true), t.raised_outside)
+end)
+
 -- ---- tasks ----
 
 case("an error in a task is logged with where it happened", function(duplex, t)

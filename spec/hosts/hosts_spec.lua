@@ -34,3 +34,23 @@ for _, name in ipairs { "native", "cqueues", "copas", "luv" } do
     for _, title in ipairs(AFTER) do check(title) end
   end)
 end
+
+describe("the code of connections, servers and clients", function()
+  it("names no host", function()
+    local list = io.popen("ls lua/duplex/*.lua")
+    for path in list:lines() do
+      local own = path:match("([^/]*)%.lua$")
+      if not hosts[own] and own ~= "init" then
+        local number = 0
+        for line in io.lines(path) do
+          number = number + 1
+          local code = line:gsub("%-%-.*", "")
+          for name in pairs(hosts) do
+            assert.is_nil(code:find("%f[%w]" .. name .. "%f[%W]"), ("%s:%d: %s"):format(path, number, line))
+          end
+        end
+      end
+    end
+    list:close()
+  end)
+end)

@@ -85,6 +85,11 @@ local function open(class, handle, path)
   return setmetatable({ handle = handle, path = path, pieces = {}, size = 0 }, class)
 end
 
+-- Writing to a peer that is gone must not kill the program, as SIGPIPE would.
+local broken_pipe = uv.new_signal()
+broken_pipe:start("sigpipe", function() end)
+broken_pipe:unref()
+
 local function new(unix) return unix and uv.new_pipe(false) or uv.new_tcp() end
 
 function own:receive(max)
