@@ -43,7 +43,7 @@ local LUA = {
   -- Binds the middle to a host.
   top = set "middle core secure host top",
   -- The one place that may use modules of others: those of its event loop.
-  host = set "middle core socket tls loop other",
+  host = set "middle core host socket tls loop other",
   command = set "top command core loop",
 }
 

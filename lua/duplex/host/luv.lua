@@ -1,81 +1,20 @@
 -- SPDX-License-Identifier: MIT
--- The host for programs that live in libuv by luv, as in Neovim and Luvit. An
--- error in a callback of libuv ends the program: callbacks only note what
--- happened and resume tasks, which are guarded (streams.lua).
+-- The host for programs that live in libuv by luv, as in Neovim and Luvit. How
+-- tasks wait there is in luv_tasks.lua.
 
 local sockets = require "duplex.sockets"
 local streams = require "duplex.streams"
+local tasks = require "duplex.host.luv_tasks"
 
-local vim = rawget(_G, "vim")
-local uv = vim and (vim.uv or vim.loop) or package.loaded.uv or require "luv"
+local await, uv = tasks.await, tasks.uv
 
 local HIGH = 262144 -- bytes that were read and nobody took: then reading stops
 
-local loop = { name = "luv", lacks = { "reuseport" }, run = function() uv.run() end }
+local loop = {
+  name = "luv", lacks = { "reuseport" }, run = function() uv.run() end,
+  start = tasks.start, park = tasks.park, wake = tasks.wake,
+}
 function loop.now() return uv.hrtime() / 1e9 end
-
--- ---- tasks ----
-
-local ready, turn, timers = {}, nil, {} -- timers that wait to be used again
-
--- Tasks do not raise (streams.lua); a coroutine of the program's own may.
-local function resume(co, result)
-  local fine, problem = coroutine.resume(co, result)
-  if not fine then io.stderr:write(debug.traceback(co, tostring(problem)), "\n") end
-end
-
-local function run_ready()
-  local list = ready
-  ready = {}
-  for _, co in ipairs(list) do resume(co, true) end
-end
-
-local function make_ready(co)
-  ready[#ready + 1] = co
-  turn = turn or uv.new_timer()
-  if #ready == 1 then turn:start(0, 0, run_ready) end
-end
-
-function loop.start(fn) make_ready(coroutine.create(fn)) end
-
--- Who waited goes on: straight from an event (resume), or soon (make_ready).
-local function unpark(waiter, go_on, result)
-  local co = waiter.co
-  waiter.co = nil
-  if co then go_on(co, result) end
-end
-
-function loop.wake(waiter) unpark(waiter, make_ready) end
-
-function loop.park(waiter, timeout)
-  local timer
-  waiter.co = coroutine.running()
-  if timeout and timeout < 1e9 then
-    timer = table.remove(timers) or uv.new_timer()
-    uv.update_time()
-    timer:start(math.ceil(timeout * 1000), 0, function() unpark(waiter, resume, false) end)
-  end
-  local woken = coroutine.yield()
-  if timer then
-    timer:stop()
-    timers[#timers + 1] = timer
-  end
-  return woken
-end
-
--- Begins something that calls back with nil or the name of an error, and waits.
-local function await(timeout, id, begin, ...)
-  local waiter, over, problem = {}, false, nil
-  local function done(why)
-    over, problem = true, why
-    unpark(waiter, make_ready)
-  end
-  local fine, ok, _, name = pcall(begin, done, ...)
-  if not fine or not ok then return sockets.failure(id, fine and name or ok) end
-  if not over and not loop.park(waiter, timeout) then return sockets.timed_out() end
-  if problem then return sockets.failure(id, problem) end
-  return true
-end
 
 -- ---- sockets ----
 
@@ -122,7 +61,7 @@ function own:await(_, timeout)
     else
       self.ended = problem or sockets.EOF
     end
-    unpark(self, resume, true)
+    tasks.resume(self)
   end
   if not self.listens then self.handle:read_start(self.came) end
   loop.park(self, timeout)
