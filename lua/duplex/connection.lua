@@ -23,6 +23,8 @@ local streaming = require "duplex.streaming"
 
 local connection = {}
 
+local TOLD_BEFORE = 0.001 -- seconds before an end is reported again
+
 -- User values of a connection, see csrc/lua/lconn.h.
 local EXTRA, DATA = 1, 2
 
@@ -159,6 +161,15 @@ function connection.class(host, transport)
   local streams = streaming(host, transport, extra)
   local drain, send_source = streams.drain, streams.send_source
 
+  -- The end is reported at once; but whoever asks again and again, in a loop
+  -- that does not look at the results, must let the others run.
+  local function report_end(ws, message, id)
+    local e = extra(ws)
+    if e.told and host.sleep and host.can_wait() then host.sleep(TOLD_BEFORE) end
+    e.told = true
+    return nil, message, id
+  end
+
   --- The next whole message.
   ---@param ws duplex.Connection
   ---@param timeout? number seconds; nil = no limit, 0 = poll. A timeout loses
@@ -176,7 +187,7 @@ function connection.class(host, transport)
         return data, kind
       end
       flush(ws)
-      if last then return nil, kind, last end
+      if last then return report_end(ws, kind, last) end
       local ok, message, id = wait(ws, "input", left(deadline))
       if not ok then return nil, message, id end
     end
@@ -216,6 +227,7 @@ function connection.class(host, transport)
     if not ok then return nil, message, id end
     ok, message, id = core.put(ws, data, kind)
     flush(ws)
+    if id then return report_end(ws, message, id) end
     return ok, message, id
   end
 

@@ -325,6 +325,21 @@ case("a server that stops closes with 1001 and takes nobody any more", function(
   t.same("CONNECT", select(3, duplex.connect(server.url)))
 end)
 
+case("asking an ended connection for ever does not stop the others", function(duplex, t)
+  local done = false
+  local server = t.serve({}, function(ws)
+    while not done do ws:receive() end
+  end)
+  local ws = t.connect(server)
+  ws:close()
+  local sending = t.task(function()
+    while not done do ws:send("x") end
+  end)
+  t.ok(duplex.sleep(0.05))
+  done = true
+  sending()
+end)
+
 -- ---- finding a server ----
 
 case("a port that nobody listens on is refused: CONNECT", function(duplex, t)
