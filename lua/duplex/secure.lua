@@ -116,6 +116,11 @@ local function shake_hands(attempt, ws, engine, what)
   end
 end
 
+-- Native links hold their engines themselves; streams let theirs go at the end.
+local function let_go(transport, engine)
+  if not transport.keeps_engines then engine:close() end
+end
+
 --- Makes a connection that was accepted speak TLS.
 ---@param transport table
 ---@param context userdata from secure.context
@@ -127,7 +132,7 @@ function secure.server(transport, context, ws, begun)
   if not engine then return nil, message, id end
   local ok
   ok, message, id = transport.secure(ws, engine, begun)
-  engine:close()
+  let_go(transport, engine)
   if ok then core.secure(ws, true) end
   return ok, message, id
 end
@@ -154,7 +159,7 @@ function secure.client(attempt, ws, host, port, given)
   if ok then
     ok, message, id = shake_hands(attempt, ws, engine, ("%s port %d"):format(host, port))
   end
-  engine:close()
+  let_go(attempt.host.transport, engine)
   if not ok then return nil, message, id end
   core.secure(ws, true)
   return true

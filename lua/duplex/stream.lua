@@ -84,7 +84,10 @@ function stream.transport(host)
         link.eof = not bytes and id ~= "TIMEOUT"
       end
     end
+    link.broken = true -- nothing touches it any more
     s:close()
+    if link.engine then link.engine:close() end
+    link.engine = nil
   end
 
   -- Looks whether the connection has ended, or is about to by our own wish:
@@ -269,6 +272,8 @@ function stream.transport(host)
     core.again(ws, now())
     attendant.read(link)
   end
+
+  t.keeps_engines = true -- until the stream is closed
 
   function t.secure(ws, engine)
     local link = extra(ws).link
