@@ -275,8 +275,13 @@ function stream.transport(host)
 
   t.keeps_engines = true -- until the stream is closed
 
-  function t.secure(ws, engine)
+  function t.secure(ws, engine, begun)
     local link = extra(ws).link
+    local early = core.take(ws, PIECE) or ""
+    if early ~= "" and not begun then
+      return nil, "TLS: bytes came before the handshake", "TLS"
+    end
+    engine:feed(early)
     link.engine = engine
     link.stream = tls_stream.wrap(link.stream, engine, now)
     return true

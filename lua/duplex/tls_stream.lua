@@ -36,10 +36,21 @@ local function answer(self)
   if count < #bytes then self.rest = bytes:sub(count + 1) end
 end
 
+-- Encrypts. An engine that takes nothing now, as the peer is in the middle of
+-- a handshake message, does when that has come.
+local function seal(self, bytes)
+  if self.held then bytes = self.held .. bytes end
+  local taken, message = self.engine:write(bytes)
+  self.held = not taken and bytes or nil
+  if taken == nil then return nil, message, "LOST" end
+  return true
+end
+
 -- What the engine can say now, nil when it needs more to read. The end of the
 -- handshake is news too: the other side may be the one that waits.
 local function next_bytes(self, max)
   local bytes, message, id = self.engine:read(max)
+  if self.held and bytes then seal(self, "") end
   if bytes == nil then
     return nil, message, id == "LOST" and "EOF" or "LOST"
   elseif bytes ~= "" then
@@ -65,18 +76,19 @@ end
 
 function methods:write(bytes, timeout)
   if bytes ~= "" then
-    local ok, message = self.engine:write(bytes)
-    if not ok then return nil, message or "LOST: the handshake is not done", "LOST" end
+    local ok, message, id = seal(self, bytes)
+    if not ok then return nil, message, id end
   end
   return flush(self, timeout)
 end
 
 function methods:offer(bytes)
   if self.writing or self.rest then return 0, true end
-  local ok, message = self.engine:write(bytes)
-  if not ok then return nil, message or "LOST: the handshake is not done", "LOST" end
+  local ok, message, id = seal(self, bytes)
+  if not ok then return nil, message, id end
   local sealed = self.engine:output()
-  local count, held, id = self.stream:offer(sealed)
+  local count, held
+  count, held, id = self.stream:offer(sealed)
   if not count then return nil, held, id end
   if count < #sealed then self.rest = sealed:sub(count + 1) end
   return #bytes, held or self.rest ~= nil
