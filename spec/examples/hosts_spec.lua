@@ -14,9 +14,12 @@ end
 
 for _, name in ipairs { "cqueues", "copas", "luv" } do
   describe("examples/" .. name, function()
+    if hosts[name].lacks then
+      pending("cannot run: " .. hosts[name].lacks)
+      return
+    end
+
     it("sends back what the client says", function()
-      assert.truthy(package.searchpath(hosts[name].module, package.path)
-        or package.searchpath(hosts[name].module, package.cpath), "needs " .. hosts[name].package)
       echo_works(child.start(child.lua, "examples/" .. name .. "/server.lua", "0"),
         "examples/" .. name .. "/client.lua")
     end)

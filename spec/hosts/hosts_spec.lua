@@ -13,9 +13,8 @@ for _, name in ipairs { "native", "cqueues", "copas", "luv" } do
   describe("the host " .. name, function()
     local host, results = hosts[name], nil
 
-    if not package.searchpath(host.module, package.path)
-      and not package.searchpath(host.module, package.cpath) then
-      pending("needs the package " .. host.package)
+    if host.lacks then
+      pending("is not here: " .. host.lacks)
       return
     end
 
