@@ -64,7 +64,9 @@ describe("a client with a hostile server", function()
       if step == 4 then peer:write(good .. "\129\126") end
       peer:reset()
       local line = client:line()
-      assert.truthy(line:find("HANDSHAKE: ", 1, true) or line:find("LOST: ", 1, true), line)
+      -- On a busy machine the reset is there before the client looks.
+      assert.truthy(line:find("HANDSHAKE: ", 1, true) or line:find("LOST: ", 1, true)
+        or step == 1 and line:find("CONNECT: Connection reset", 1, true), line)
     end
   end)
 

@@ -17,7 +17,7 @@ duplex.run(function()
     local ws, message, id = duplex.connect(url, options)
     if not ws then
       print(message)
-      if id == "HTTP" or id == "CONNECT" then return end
+      if id == "HTTP" or message:find("refused", 1, true) then return end
     else
       local data, kind = ws:receive()
       while data do

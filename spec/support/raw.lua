@@ -168,6 +168,10 @@ function peer:alive(text)
   text = text or "still here"
   self:send(0x81, text)
   local first, payload = self:frame()
+  while first == 0x89 do -- on a slow machine it was pinged meanwhile
+    self:send(0x8a, payload)
+    first, payload = self:frame()
+  end
   return first == 0x81 and payload == text
 end
 
