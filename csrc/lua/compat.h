@@ -39,8 +39,8 @@ int dx_typeerror(lua_State *L, int arg, const char *expected);
 #endif
 
 #if LUA_VERSION_NUM == 501
-#define DX_NO_CONTINUATIONS /* see task51.c for how tasks wait in spite of it  \
-                             */
+/* How tasks wait in spite of it is in task51.c. */
+#define DX_NO_CONTINUATIONS
 #define LUA_OK 0
 typedef ptrdiff_t lua_KContext;
 typedef int (*lua_KFunction)(lua_State *L, int status, lua_KContext ctx);
