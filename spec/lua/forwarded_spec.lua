@@ -22,7 +22,7 @@ describe("forwarded.trust", function()
   for who, fine in pairs { ["127.0.0.1"] = true, ["127.0.0.2"] = false, ["10.255.0.1"] = true, ["11.0.0.1"] = false,
     ["fd12::1"] = true, ["fe12::1"] = false, ["::ffff:10.1.2.3"] = true, ["192.0.2.0"] = true, unix = false,
     [""] = false, ["10.0.0.1 "] = false } do
-    it(("says %s of %q"):format(fine, who), function() assert.equal(fine, trusted(who)) end)
+    it(("says %s of %q"):format(tostring(fine), who), function() assert.equal(fine, trusted(who)) end)
   end
 
   it("knows Unix sockets by their name, and nobody who has none", function()
@@ -158,7 +158,7 @@ end
 
 -- Who somebody is, in one line.
 local function describe_it(who, ws)
-  return ("%s %s %s %s"):format(who.address, ws and ws.port or "-", who.secure, ws and ws.proxy or "-")
+  return ("%s %s %s %s"):format(who.address, ws and ws.port or "-", tostring(who.secure), ws and ws.proxy or "-")
 end
 
 local function serve(options, handler)

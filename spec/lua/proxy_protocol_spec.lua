@@ -3,6 +3,7 @@
 
 local duplex = require "duplex"
 local memory = require "spec.support.memory"
+local each = require "spec.support.each"
 local peer = require "spec.support.peer"
 local pki = require "spec.support.pki"
 local run_body = require "spec.support.run"
@@ -39,14 +40,14 @@ local function serve(more)
     proxies = { "127.0.0.1" }, proxy_protocol = true,
     log = function(level, message, fields) logged[#logged + 1] = { level, message, fields } end,
     on_request = function(request)
-      if request.path == "/page" then return 200, ("%s %s"):format(request.address, request.secure) end
+      if request.path == "/page" then return 200, ("%s %s"):format(request.address, tostring(request.secure)) end
     end,
   }
   for name, value in pairs(more or {}) do options[name] = value end
   local server = assert(duplex.serve(options, function(ws)
     local port = ws.proxy and ws.port -- that of the peer differs each time
     ws:send(("%s %s"):format(ws.address, port or "-"))
-    for message, kind in ws:messages() do ws:send(message, kind) end
+    each(ws)
   end))
   return server, logged
 end
