@@ -43,7 +43,9 @@ local function put_source(self, ws, source, length)
 end
 
 -- Sends a whole answer. Returns whether the connection can be used again.
+-- Where something else has read the request, that has to answer it.
 local function respond(self, ws, answer)
+  if self.respond then return self.respond(answer) end
   local fine, head, length = pcall(http.head, answer) -- nothing in there waits
   if not fine then
     self.log("error", "on_request: " .. head)

@@ -10,12 +10,12 @@ local function visible(text)
   return (text:gsub("%c", function(c) return ("\\x%02x"):format(c:byte()) end))
 end
 
---- The default: one line on stderr. A traceback keeps its lines.
+--- What there is to say, in one line. A traceback keeps its lines.
 ---@param level "debug"|"info"|"warning"|"error"
 ---@param message string
 ---@param fields? table<string, any>
-function log.stderr(level, message, fields)
-  if level == "debug" then return end
+---@return string
+function log.line(level, message, fields)
   local names = {}
   for name in pairs(fields or {}) do
     if name ~= "traceback" then names[#names + 1] = name end
@@ -28,7 +28,16 @@ function log.stderr(level, message, fields)
   if fields and fields.traceback then
     line = line .. "\n" .. fields.traceback:gsub("[^\n\t -~]", "?")
   end
-  io.stderr:write(line, "\n")
+  return line
+end
+
+--- The default: a line on stderr.
+---@param level "debug"|"info"|"warning"|"error"
+---@param message string
+---@param fields? table<string, any>
+function log.stderr(level, message, fields)
+  if level == "debug" then return end
+  io.stderr:write(log.line(level, message, fields), "\n")
 end
 
 --- The function to log with, from the option.

@@ -9,11 +9,12 @@
 --     end, also with "TIMEOUT"; one task at a time, beside one that reads
 --   s:close()                whoever still reads or writes gets "LOST"
 --   s:peer()                 -> address, port | address | nothing
---   s:offer(bytes)           -> how many bytes went without waiting, 0 for none;
+--   s:offer(bytes, waits)    -> how many bytes went without waiting, 0 for none;
 --     true if some of them still wait in the stream, for the next write
---     | nil, message, id: the end (optional)
+--     | nil, message, id: the end (optional); if 'waits', it may wait a little
 --   s:wake()                 a read that waits returns as if by TIMEOUT (optional)
 --   s:shutdown()             no more will be written (optional)
+--   s.alone                  only the task that made it may use it as yet (optional)
 --
 -- Whoever waits for what a peer may bring reads: the receiver, or who waits for
 -- a pong or for the end. Others wait for that one. When nobody reads for a
@@ -158,7 +159,7 @@ function stream.transport(host)
       end
       local bytes = take(link)
       if not bytes then break end
-      local count, held, id = s:offer(bytes)
+      local count, held, id = s:offer(bytes, waits)
       changed(link)
       if not count then
         write_failed(link, id)
@@ -204,6 +205,7 @@ function stream.transport(host)
 
   -- Reads while nobody else wants to.
   local function keep(link)
+    if link.stream.alone then return end
     core.pump(link.ws, now())
     push(link)
     while not link.over and not link.reading and link.wanted == 0 and core.hungry(link.ws) do
