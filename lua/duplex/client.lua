@@ -179,6 +179,7 @@ function client.connect(host, address, given)
       return nil, "STOPPED: the loop is stopping", "STOPPED"
     elseif ws then
       host.clients[core.id(ws)] = ws
+      if host.opened then host.opened(ws) end
       return ws
     end
     if not instead then return nil, message, id, answer end

@@ -130,6 +130,8 @@ local function dial_one(attempt, address, port, what)
   if ok then return ws end
   if id == "TIMEOUT" then return dial.timed_out(attempt, "no connection to " .. what) end
   local why = bare(message)
+  -- Hosts that connect to names may find out only then.
+  if id == "DNS" then return nil, ("DNS: %s: %s"):format(what, why), "DNS", why end
   return nil, ("CONNECT: %s (%s)"):format(why,
     port and address .. " port " .. port or address), "CONNECT", why
 end

@@ -43,9 +43,7 @@ local function put_source(self, ws, source, length)
 end
 
 -- Sends a whole answer. Returns whether the connection can be used again.
--- Where something else has read the request, that has to answer it.
 local function respond(self, ws, answer)
-  if self.respond then return self.respond(answer) end
   local fine, head, length = pcall(http.head, answer) -- nothing in there waits
   if not fine then
     self.log("error", "on_request: " .. head)
@@ -53,6 +51,8 @@ local function respond(self, ws, answer)
     answer.close = true
     head = http.head(answer)
   end
+  -- Where something else has read the request, that has to answer it.
+  if self.respond then return self.respond(answer) end
   local is_source = type(answer.body) == "function"
   if not is_source and not answer.head_only then head = head .. (answer.body or "") end
   local ok = put(self, ws, head)

@@ -7,7 +7,6 @@ local core = require "duplex.core"
 local handshake = require "duplex.handshake"
 local host = require "duplex.host.ngx"
 local log = require "duplex.log"
-local new_stream = require "duplex.host.ngx_stream"
 local options = require "duplex.options"
 
 local ngx = rawget(_G, "ngx")
@@ -24,56 +23,54 @@ local connections, count = {}, 0
 
 local nothing = { set = function() end }
 
+local function cannot(name, level)
+  error(("host 'nginx' cannot honour the option '%s': say it in nginx.conf"):format(name), level + 1)
+end
+
 local function check(given)
   local checked = options.check("server", given, 3)
   for _, name in ipairs(NGINX_HAS) do
-    if checked[name] ~= defaults[name] then
-      error(("host 'nginx' cannot honour option '%s': it belongs into nginx.conf"):format(name), 3)
-    end
+    if checked[name] ~= defaults[name] then cannot(name, 3) end
   end
   return checked
 end
 
 -- A refusal, or an answer of on_request, is nginx's to send.
 local function respond(answer)
+  local body, headers = answer.body or "", answer.headers or {}
   ngx.status = answer.status
-  for name, value in pairs(answer.headers or {}) do ngx.header[name] = value end
-  if answer.head_only then return ngx.send_headers() end
-  local body = answer.body
-  if type(body) == "function" then
-    for piece in body do ngx.print(piece) end
-  else
-    ngx.print(body)
+  ngx.header["Content-Type"] = "text/plain; charset=utf-8"
+  if type(body) == "string" then ngx.header["Content-Length"] = #body end
+  for name, value in pairs(headers) do
+    if name:lower() ~= "connection" then ngx.header[name] = value end
   end
+  ngx.send_headers()
+  if answer.head_only then return end
+  if type(body) == "string" then return ngx.print(body) end
+  for piece in body do ngx.print(piece) end
 end
 
 -- Runs the handler where it can wait: in the content handler itself.
 local function open(fn, done, ws)
-  ngx.status = 101 -- for the access log
   local socket, problem = ngx.req.socket(true)
   if not socket then error("no raw socket of the request: " .. problem) end
-  local over = host.event()
-  local s = new_stream(socket, host.now, {
+  ngx.status = 101 -- for the access log
+  host.attach(ws, socket, {
     address = ngx.var.remote_addr, port = tonumber(ngx.var.remote_port),
-    finish = function() over:set() end,
+    finish = function() end,
+    over = function()
+      connections[ws] = nil
+      count = count - 1
+    end,
   })
-  host.transport.attach(ws, s)
-  s:share(core.send_timeout(ws))
+  count = count + 1
+  host.opened(ws)
   host.run(fn, done, ws)
-  over:wait()
 end
 
-function duplex.upgrade(given, handler)
-  if handler == nil and type(given) == "function" then given, handler = {}, given end
-  local checked = check(given)
-  if type(handler) ~= "function" then
-    error("handler must be a function, got " .. type(handler), 2)
-  end
-  if ngx.req.http_version() >= 2 then
-    return respond { status = 400, body = "WebSockets need HTTP/1.1 here.\n" }
-  end
-  local write_log = checked.log == nil and host.log or log.writer(checked.log)
-  local function done(failure, ws)
+-- What is done once the handler is over.
+local function ending(write_log)
+  return function(failure, ws)
     if failure then
       local first, rest = log.split(failure)
       write_log("error", "handler failed: " .. first,
@@ -82,19 +79,61 @@ function duplex.upgrade(given, handler)
     ws:close(failure and 1011 or 1000)
     connections[ws] = nil
   end
+end
+
+--- Makes the request that nginx is about to answer a WebSocket (RFC 6455 4.2), in
+--- a content_by_lua_block, and runs handler(ws) there. What is no upgrade, or not
+--- allowed, gets its answer. Returns after the handler.
+---@param given? duplex.ServerOptions without those of what nginx does itself
+---@param handler fun(ws: duplex.Connection)
+function duplex.upgrade(given, handler)
+  if handler == nil and type(given) == "function" then given, handler = {}, given end
+  local checked = check(given)
+  if type(handler) ~= "function" then
+    error("handler must be a function, got " .. type(handler), 2)
+  elseif ngx.is_subrequest then
+    error("a subrequest has no connection of its own to upgrade", 2)
+  elseif ngx.req.http_version() ~= 1.1 then
+    return respond { status = 400, body = "WebSockets need HTTP/1.1 here.\n" }
+  end
+  local write_log = checked.log == nil and host.log or log.writer(checked.log)
   local raw, now = ngx.req.raw_header(), host.now()
   local ws = core.connection("server", core.settings(checked), host.class, now)
   if ngx.var.scheme == "https" then core.secure(ws, true) end
   core.feed(ws, raw, now)
-  count = count + 1
   handshake(ws, {
     options = checked, transport = host.transport, log = write_log, respond = respond,
-    handler = handler, handled = done, connections = connections, waiting = {},
-    count = count, max_connections = checked.max_connections or math.huge,
+    handler = handler, handled = ending(write_log), connections = connections, waiting = {},
+    count = count + 1, max_connections = checked.max_connections or math.huge,
     handshakes = 1, room = nothing, stopping = ngx.worker.exiting(),
     host = { spawn = open, now = host.now, pcall = pcall, unsent = host.unsent },
   })
-  count = count - 1
+end
+
+-- What of TLS nginx does for us. All else is for its configuration.
+local TLS = { verify = true, server_name = true, resume = true }
+
+local connect = duplex.connect
+
+--- Connects. The connection belongs to the request or the timer that runs, and
+--- that lasts until it is closed.
+function duplex.connect(url, given)
+  local checked = options.check("client", given, 2)
+  if checked.proxy_tls then cannot("proxy_tls", 2) end
+  for name in pairs(given and given.tls or {}) do
+    if not TLS[name] then cannot("tls." .. name, 2) end
+  end
+  local ws, message, id, response = connect(url, given)
+  return ws, message, id, response
+end
+
+--- The connections whose handlers run in this worker.
+duplex.connections = connections
+
+--- Numbers of this worker.
+---@return { connections: integer, worker: integer, pid: integer }
+function duplex.stats()
+  return { connections = count, worker = ngx.worker.id(), pid = ngx.worker.pid() }
 end
 
 return duplex

@@ -145,6 +145,7 @@ end
 ---@param given table|false TLS options
 ---@return true|nil ok, string? message, string? id
 function secure.client(attempt, ws, host, port, given)
+  if attempt.host.secure then return attempt.host.secure(attempt, ws, host, port, given) end
   local begin = attempt.host.transport.secure
   if not begin then
     return failure(("host '%s' has no TLS"):format(tostring(attempt.host.name)))

@@ -1,30 +1,32 @@
 -- SPDX-License-Identifier: MIT
--- The host for programs that run in nginx with its Lua module (OpenResty).
--- Tasks are light threads; what is one request's stays with it, see
--- ngx_stream.lua. What no request has to do is done by light threads of one
--- timer of the worker, as a request may be gone before it is done.
+-- The host for programs that run in nginx with its Lua module (OpenResty): what
+-- the others are made of is in ngx_tasks.lua and ngx_stream.lua.
 
 local connection = require "duplex.connection"
+local core = require "duplex.core"
 local log = require "duplex.log"
-local semaphore = require "ngx.semaphore"
+local new_stream = require "duplex.host.ngx_stream"
 local stream = require "duplex.stream"
+local tasks = require "duplex.host.ngx_tasks"
 
 local ngx = rawget(_G, "ngx")
-local monotonic = require("resty.core.time").monotonic_msec
 
-local FOREVER = 1000000 -- seconds
-local WAITS = { rewrite = true, access = true, content = true, timer = true }
+local LOOK = 10 -- seconds between looks for requests that were cut off
+local WAITS = { rewrite = true, access = true, content = true, timer = true,
+  ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true }
 local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error = ngx.ERR }
+-- Sockets of other programs that wait for their next use are not for us.
+local POOL = { pool = "duplex, never reused" }
 
-local host = { name = "nginx", pcall = pcall, exiting = ngx.worker.exiting }
+local host = { name = "nginx", pcall = pcall }
+for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "run" } do
+  host[name] = tasks[name]
+end
 
 -- Connections made here, by id. Weak keys would show finalized ones too.
 host.clients = setmetatable({}, { __mode = "v" })
 
 local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
-
---- Seconds, as of the last time that nginx looked at its events.
-function host.now() return monotonic() / 1000 end
 
 --- Can the running code wait?
 function host.can_wait() return WAITS[ngx.get_phase()] == true end
@@ -40,125 +42,110 @@ function host.log_failure(problem)
   host.log("error", "task failed: " .. first, { traceback = rest })
 end
 
--- ---- events ----
-
-local event = {}
-local event_class = { __index = event, __name = "duplex.event" }
-
-function event:wait(timeout)
-  local deadline, turn = timeout and host.now() + timeout, self.turn
-  while not self.on and self.turn == turn do
-    local left = deadline and deadline - host.now() or FOREVER
-    if left <= 0 then return failure("TIMEOUT", "timed out") end
-    self.sema = self.sema or semaphore.new()
-    self.waiting = self.waiting + 1
-    self.sema:wait(left)
-    self.waiting = self.waiting - 1
-  end
-  return true
+-- What is its request's alone as yet is for that to end.
+function host.brief(fn, done, link, ...)
+  local s = type(link) == "table" and link.stream
+  if s and s.alone and s:mine() then return tasks.spawn(fn, done, link, ...) end
+  return tasks.brief(fn, done, link, ...)
 end
 
-function event:set()
-  self.on = true
-  if self.waiting == 0 then return end
-  self.turn = self.turn + 1
-  self.sema:post(self.waiting)
-end
-
-function event:clear() self.on = false end
-
-function host.event() return setmetatable({ on = false, waiting = 0, turn = 0 }, event_class) end
-
--- ---- tasks ----
-
-local function traceback(problem) return debug.traceback(tostring(problem), 2) end
-
-function host.run(fn, done, ...)
-  local fine, problem = xpcall(fn, traceback, ...)
-  done(not fine and problem or nil, ...)
-end
-
---- Runs fn(...) as a task of this request, then done(failure, ...).
-function host.spawn(fn, done, ...) ngx.thread.spawn(host.run, fn, done, ...) end
-
-local jobs, first, last = {}, 1, 0
-local ready = semaphore.new() -- posted for idle threads of the pool
-local idle, busy, pool, keeping = 0, 0, false, 0
-
--- A light thread of the pool. One that is idle is always left, for what other
--- requests have to have done: they cannot start another.
-local function work()
-  while true do
-    local job = jobs[first]
-    if job then
-      jobs[first], first, busy = nil, first + 1, busy + 1
-      if idle == 0 then ngx.thread.spawn(work) end
-      host.run(unpack(job, 1, job.n))
-      busy = busy - 1
-    elseif busy == 0 and keeping == 0 and ngx.worker.exiting() then
-      pool = false
-      if idle > 0 then ready:post(idle) end
-      return
-    else
-      idle = idle + 1
-      ready:wait(FOREVER)
-      idle = idle - 1
-    end
-  end
-end
-
-local function in_timer(premature, fn) if not premature or fn == work then fn(premature) end end
-
---- Runs fn(...) as a task of the worker, then done(failure, ...).
-function host.brief(...)
-  last = last + 1
-  jobs[last] = { n = select("#", ...), ... }
-  if not pool then
-    pool = true
-    assert(ngx.timer.at(0, in_timer, work))
-  elseif idle > 0 then
-    ready:post(1)
-  end
-end
-
--- Waits until nginx has looked at its events: ngx.sleep(0) logs a warning where
--- nginx lacks a patch of OpenResty's, and posting semaphores starves others.
-local turn
-local function turn_over()
-  turn:set()
-  turn = nil
-end
-
-local function next_turn()
-  if not turn then
-    if not ngx.timer.at(0, turn_over) then return ngx.sleep(0.001) end
-    turn = host.event()
-  end
-  turn:wait()
-end
-
-function host.sleep(seconds)
-  if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
-    error("seconds must be a number, 0 or more, got " .. tostring(seconds), 2)
-  end
-  if seconds > 0 then ngx.sleep(seconds) else next_turn() end
-  if not ngx.worker.exiting() then return true end
-  return failure("STOPPED", "the worker of nginx is stopping")
-end
-
--- ---- connections ----
-
-host.transport = stream.transport(host)
-host.unsent = host.transport.unsent
+local transport = stream.transport(host)
+host.transport, host.unsent = transport, transport.unsent
 
 -- Before its upgrade a connection has no stream.
-local peer = host.transport.peer
-function host.transport.peer(ws)
+local peer = transport.peer
+function transport.peer(ws)
   local address, port = peer(ws)
   if address or ngx.get_phase() ~= "content" then return address, port end
   return ngx.var.remote_addr, tonumber(ngx.var.remote_port)
 end
 
-host.class = connection.class(host, host.transport)
+host.class = connection.class(host, transport)
+
+-- ---- connections that live ----
+
+local live, watching = {}, false -- streams by connection
+
+local function go_away(ws)
+  core.close(ws, 1001, "", host.now())
+  connection.flush(ws)
+end
+
+-- A request can end at any time, and its light threads with it: nothing tells
+-- but that its table is garbage.
+local function bury(ws, s)
+  core.fail(ws, "LOST")
+  s:close()
+  connection.flush(ws)
+end
+
+-- Timers are called early when the worker is about to stop.
+local function watch(premature)
+  for ws, s in pairs(live) do
+    if s.owner.gone then bury(ws, s) elseif premature then go_away(ws) end
+  end
+  watching = not premature and next(live) ~= nil and ngx.timer.at(LOOK, watch) ~= nil
+  if premature then tasks.hold(0) end
+end
+
+--- A stream over a cosocket of this request becomes that of a connection.
+function host.attach(ws, socket, fields)
+  local over = fields.over
+  function fields.over(s)
+    if live[ws] then
+      live[ws] = nil
+      tasks.hold(-1)
+    end
+    if over then over(s) end
+  end
+  transport.attach(ws, new_stream(socket, fields))
+end
+
+--- From now on all requests of this worker may use it.
+function host.opened(ws)
+  local s = transport.stream(ws)
+  s:share(core.send_timeout(ws))
+  live[ws] = s
+  tasks.hold(1)
+  watching = watching or ngx.timer.at(LOOK, watch) ~= nil
+end
+
+-- ---- clients ----
+
+--- nginx looks names up when it connects.
+function host.resolve(name)
+  return name:lower() == "localhost" and { "127.0.0.1", "::1" } or { name }
+end
+
+function host.connect(ws, address, port, timeout)
+  local socket = ngx.socket.tcp()
+  local ok, why
+  socket:settimeout(timeout and math.max(1, math.ceil(timeout * 1000)) or 1000000000)
+  if port then
+    local name = address:find(":", 1, true) and "[" .. address .. "]" or address
+    ok, why = socket:connect(name, port, POOL)
+  else
+    ok, why = socket:connect("unix:" .. address, POOL)
+  end
+  if not ok and why == "timeout" then return failure("TIMEOUT", "timed out") end
+  if not ok then return failure(why:find("resolve") and "DNS" or "CONNECT", why) end
+  host.attach(ws, socket, { address = port and address or "unix", port = port,
+    finish = function() socket:close() end })
+  return true
+end
+
+--- TLS is nginx's: what it trusts is in nginx.conf, lua_ssl_trusted_certificate.
+function host.secure(attempt, ws, name, port, given)
+  local s = transport.stream(ws)
+  if core.secure(ws) or s.secure then return failure("TLS", "host 'nginx' has no TLS within TLS") end
+  s.secure = true
+  local left = attempt.deadline and math.max(0.001, attempt.deadline - host.now())
+  s.socket:settimeout(left and math.ceil(left * 1000) or 1000000000)
+  local ok, why = s.socket:sslhandshake(false, given and given.server_name or name,
+    not given or given.verify)
+  if not ok then return failure("TLS", ("%s port %d: %s"):format(name, port, why)) end
+  core.secure(ws, true)
+  return true
+end
 
 return host

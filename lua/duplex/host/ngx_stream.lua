@@ -13,11 +13,11 @@
 -- request ends. Until the connection is open the stream is its task's alone.
 
 local semaphore = require "ngx.semaphore"
+local tasks = require "duplex.host.ngx_tasks"
 
 local ngx = rawget(_G, "ngx")
 
 local AHEAD = 65536 -- bytes to read before somebody wants them
-local FOREVER = 1000000 -- seconds
 local SILENCE = 1000000000 -- milliseconds, twelve days: what is too long, others say
 
 -- Milliseconds; 0 would be nginx's default.
@@ -33,9 +33,8 @@ local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 -- Waits for 'sema', which is posted by signal when the field 'name' is true.
 local function await(self, sema, name, timeout)
   self[name] = true
-  local ok = sema:wait(timeout or FOREVER)
+  tasks.await(sema, timeout)
   self[name] = nil
-  return ok
 end
 
 local function signal(self, sema, name)
@@ -85,7 +84,7 @@ end
 local function guard(self)
   local reader = ngx.thread.spawn(read_on, self)
   local writer = ngx.thread.spawn(write_on, self)
-  while not self.closed do await(self, self.over, "guarding") end
+  while not self.closed do await(self, self.ending, "guarding") end
   ngx.thread.kill(reader)
   ngx.thread.kill(writer)
   self.finish()
@@ -97,15 +96,18 @@ function stream:share(send_timeout)
   self.alone = nil
   self.input, self.room = semaphore.new(), semaphore.new()
   self.output, self.free = semaphore.new(), semaphore.new()
-  self.over = semaphore.new()
+  self.ending = semaphore.new()
   self.socket:settimeouts(SILENCE, milliseconds(send_timeout), SILENCE)
   ngx.thread.spawn(guard, self)
 end
 
 -- ---- for everybody ----
 
--- Does the running task belong to the same request?
-local function mine(self) return ngx.ctx.duplex == self.owner end
+--- Does the running task belong to the same request?
+function stream:mine()
+  local here = ngx.ctx.duplex
+  return here ~= nil and here.owner == self.owner
+end
 
 local function ended(why)
   if why == "closed" then return failure("EOF", "the peer sends no more") end
@@ -146,7 +148,7 @@ end
 function stream:offer(bytes, waits)
   if self.lost or self.closed then return failure("LOST", self.lost or "closed") end
   if self.busy or self.queue then return 0 end
-  if waits and mine(self) then
+  if waits and self:mine() then
     local ok, why = send(self, bytes)
     if not ok then return failure(why == "timeout" and "TIMEOUT" or "LOST", why) end
   elseif self.alone then
@@ -163,11 +165,11 @@ function stream:write(bytes, timeout)
     self.socket:settimeouts(SILENCE, milliseconds(timeout), SILENCE)
     return send(self, bytes)
   end
-  local deadline = timeout and self.now() + timeout
+  local deadline = timeout and tasks.now() + timeout
   while true do
     local count, message, id = self:offer(bytes, true)
     if not count or count > 0 then return count and true, message, id end
-    local left = deadline and deadline - self.now()
+    local left = deadline and deadline - tasks.now()
     if left and left <= 0 then return failure("TIMEOUT", "timed out") end
     await(self, self.free, "queueing", left)
   end
@@ -179,19 +181,30 @@ function stream:close()
   if self.closed then return end
   self.closed = true
   self:wake()
+  self:over()
   if self.alone then return self.finish() end
-  signal(self, self.over, "guarding")
+  signal(self, self.ending, "guarding")
 end
 
---- A stream over the cosocket of the request that runs.
----@param socket table
----@param now fun(): number
----@param fields table address, port, finish: what is left to do at the end
----@return table stream
-return function(socket, now, fields)
+-- What stands for a request. Nothing but its ctx holds the userdata, which so
+-- becomes garbage with it, whatever ended it.
+local function here()
   local ctx = ngx.ctx
-  ctx.duplex = ctx.duplex or {}
-  fields.socket, fields.now, fields.owner = socket, now, ctx.duplex
+  if not ctx.duplex then
+    local owner, witness = {}, rawget(_G, "newproxy")(true)
+    getmetatable(witness).__gc = function() owner.gone = true end
+    ctx.duplex = { owner = owner, witness = witness }
+  end
+  return ctx.duplex.owner
+end
+
+--- A stream over a cosocket of the request that runs.
+---@param socket table
+---@param fields table address, port; over(): called at the end, from anywhere;
+---  finish(): what is then left to do, by a task of the request
+---@return table stream
+return function(socket, fields)
+  fields.socket, fields.owner = socket, here()
   fields.alone, fields.chunks, fields.ahead = true, {}, 0
   return setmetatable(fields, metatable)
 end

@@ -1,0 +1,142 @@
+-- SPDX-License-Identifier: MIT
+-- Tasks, events and time in nginx. What belongs to no request, as one may be
+-- gone before it is done, is done by light threads of one timer of the worker:
+-- they are used again, because nginx frees none before its timer ends.
+
+local semaphore = require "ngx.semaphore"
+
+local ngx = rawget(_G, "ngx")
+local monotonic = require("resty.core.time").monotonic_msec
+
+local FOREVER = 1000000 -- seconds
+
+local tasks = { exiting = ngx.worker.exiting }
+
+local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
+
+--- Seconds, as of the last time that nginx looked at its events.
+function tasks.now() return monotonic() / 1000 end
+
+--- Waits for a semaphore. Seconds become whole milliseconds: less than one would
+--- be none, and now() stand still.
+---@param sema table of ngx.semaphore
+---@param seconds number|nil
+function tasks.await(sema, seconds)
+  return sema:wait(seconds and (math.ceil(seconds * 1000) + 0.5) / 1000 or FOREVER)
+end
+
+-- ---- events ----
+
+local event = {}
+local event_class = { __index = event, __name = "duplex.event" }
+
+function event:wait(timeout)
+  local deadline, turn = timeout and tasks.now() + timeout, self.turn
+  while not self.on and self.turn == turn do
+    local left = deadline and deadline - tasks.now()
+    if left and left <= 0 then return failure("TIMEOUT", "timed out") end
+    self.sema = self.sema or semaphore.new()
+    self.waiting = self.waiting + 1
+    tasks.await(self.sema, left)
+    self.waiting = self.waiting - 1
+  end
+  return true
+end
+
+function event:set()
+  self.on = true
+  if self.waiting == 0 then return end
+  self.turn = self.turn + 1
+  self.sema:post(self.waiting)
+end
+
+function event:clear() self.on = false end
+
+function tasks.event() return setmetatable({ on = false, waiting = 0, turn = 0 }, event_class) end
+
+-- ---- tasks ----
+
+local function traceback(problem) return debug.traceback(tostring(problem), 2) end
+
+--- Calls fn(...), then done(failure, ...).
+function tasks.run(fn, done, ...)
+  local fine, problem = xpcall(fn, traceback, ...)
+  done(not fine and problem or nil, ...)
+end
+
+--- The same as a light thread of this request.
+function tasks.spawn(...) ngx.thread.spawn(tasks.run, ...) end
+
+local jobs, first, last = {}, 1, 0
+local ready = semaphore.new() -- posted for idle threads of the pool
+local idle, busy, pool, held = 0, 0, false, 0
+
+-- A light thread of the pool. One is always left idle, for what requests have to
+-- have done: they cannot start another.
+local function work()
+  while true do
+    local job = jobs[first]
+    if job then
+      jobs[first], first, busy = nil, first + 1, busy + 1
+      if idle == 0 then ngx.thread.spawn(work) end
+      tasks.run(unpack(job, 1, job.n))
+      busy = busy - 1
+    elseif busy == 0 and held == 0 and ngx.worker.exiting() then
+      pool = false
+      if idle > 0 then ready:post(idle) end
+      return
+    else
+      idle = idle + 1
+      tasks.await(ready)
+      idle = idle - 1
+    end
+  end
+end
+
+--- The same as a task of the worker.
+function tasks.brief(...)
+  last = last + 1
+  jobs[last] = { n = select("#", ...), ... }
+  if not pool then
+    pool = true
+    assert(ngx.timer.at(0, function() work() end))
+  elseif idle > 0 then
+    ready:post(1)
+  end
+end
+
+--- While something holds the pool, it does not end with the worker.
+---@param by integer 1 or -1
+function tasks.hold(by)
+  held = held + by
+  if held == 0 and idle > 0 then ready:post(1) end
+end
+
+-- ---- sleeping ----
+
+-- Waits until nginx has looked at its events: ngx.sleep(0) logs a warning where
+-- nginx lacks a patch of OpenResty's, and who only posts semaphores starves them.
+local turn
+local function turn_over()
+  turn:set()
+  turn = nil
+end
+
+local function next_turn()
+  if not turn then
+    if not ngx.timer.at(0, turn_over) then return ngx.sleep(0.001) end
+    turn = tasks.event()
+  end
+  turn:wait()
+end
+
+function tasks.sleep(seconds)
+  if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
+    error("seconds must be a number, 0 or more, got " .. tostring(seconds), 2)
+  end
+  if seconds > 0 then ngx.sleep(seconds) else next_turn() end
+  if not ngx.worker.exiting() then return true end
+  return failure("STOPPED", "the worker of nginx is stopping")
+end
+
+return tasks
