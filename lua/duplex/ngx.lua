@@ -52,9 +52,9 @@ end
 
 -- Runs the handler where it can wait: in the content handler itself.
 local function open(fn, done, ws)
+  ngx.status = 101 -- for the access log; later it could not be said
   local socket, problem = ngx.req.socket(true)
   if not socket then error("no raw socket of the request: " .. problem) end
-  ngx.status = 101 -- for the access log
   host.attach(ws, socket, {
     address = ngx.var.remote_addr, port = tonumber(ngx.var.remote_port),
     finish = function() end,

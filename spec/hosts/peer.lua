@@ -15,7 +15,7 @@ local function open()
   if port then return raw.connect(port, nil, mode == "deaf" and 4096) end
   local listener = raw.listen()
   print(listener.url)
-  io.stdout:flush()
+  io.stdout:close()
   if mode == "silent" then
     socket.sleep(LIFE)
     os.exit()
