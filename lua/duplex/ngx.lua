@@ -3,6 +3,8 @@
 -- duplex.upgrade in a content_by_lua_block.
 
 local bind = require "duplex.bind"
+local bus = require "duplex.ngx_bus"
+local connection = require "duplex.connection"
 local core = require "duplex.core"
 local handshake = require "duplex.handshake"
 local host = require "duplex.host.ngx"
@@ -21,18 +23,17 @@ for _, row in ipairs(options.rows) do defaults[row.name] = row.default end
 -- Those of this worker, and of how many a handler runs.
 local connections, count = {}, 0
 
-local nothing = { set = function() end }
+local room = { set = function() end } -- for handshakes: nginx has had them
 
 local function cannot(name, level)
   error(("host 'nginx' cannot honour the option '%s': say it in nginx.conf"):format(name), level + 1)
 end
 
 local function check(given)
-  local checked = options.check("server", given, 3)
-  for _, name in ipairs(NGINX_HAS) do
-    if checked[name] ~= defaults[name] then cannot(name, 3) end
+  for _, name in ipairs(type(given) == "table" and NGINX_HAS or {}) do
+    if given[name] and given[name] ~= defaults[name] then cannot(name, 3) end
   end
-  return checked
+  return options.check("server", given, 3)
 end
 
 -- A refusal, or an answer of on_request, is nginx's to send.
@@ -46,9 +47,20 @@ local function respond(answer)
   end
   ngx.send_headers()
   if answer.head_only then return end
-  if type(body) == "string" then return ngx.print(body) end
-  for piece in body do ngx.print(piece) end
+  if type(body) == "string" then
+    ngx.print(body)
+  else
+    for piece in body do ngx.print(piece) end
+  end
 end
+
+-- No closure: nginx takes the variables of a handler that it kills from those.
+local function forget(s)
+  connections[s.ws] = nil
+  count = count - 1
+end
+
+local function nothing_left() end
 
 -- Runs the handler where it can wait: in the content handler itself.
 local function open(fn, done, ws)
@@ -57,15 +69,12 @@ local function open(fn, done, ws)
   if not socket then error("no raw socket of the request: " .. problem) end
   host.attach(ws, socket, {
     address = ngx.var.remote_addr, port = tonumber(ngx.var.remote_port),
-    finish = function() end,
-    over = function()
-      connections[ws] = nil
-      count = count - 1
-    end,
+    finish = nothing_left, over = forget, ws = ws,
   })
   count = count + 1
   host.opened(ws)
-  host.run(fn, done, ws)
+  connection.flush(ws) -- the answer, which the handler need not wait for
+  host.call(fn, done, ws)
 end
 
 -- What is done once the handler is over.
@@ -105,7 +114,7 @@ function duplex.upgrade(given, handler)
     options = checked, transport = host.transport, log = write_log, respond = respond,
     handler = handler, handled = ending(write_log), connections = connections, waiting = {},
     count = count + 1, max_connections = checked.max_connections or math.huge,
-    handshakes = 1, room = nothing, stopping = ngx.worker.exiting(),
+    handshakes = 1, room = room, stopping = ngx.worker.exiting(),
     host = { spawn = open, now = host.now, pcall = pcall, unsent = host.unsent },
   })
 end
@@ -118,14 +127,18 @@ local connect = duplex.connect
 --- Connects. The connection belongs to the request or the timer that runs, and
 --- that lasts until it is closed.
 function duplex.connect(url, given)
-  local checked = options.check("client", given, 2)
-  if checked.proxy_tls then cannot("proxy_tls", 2) end
-  for name in pairs(given and given.tls or {}) do
-    if not TLS[name] then cannot("tls." .. name, 2) end
+  if type(given) == "table" then
+    if given.proxy_tls then cannot("proxy_tls", 2) end
+    for name in pairs(type(given.tls) == "table" and given.tls or {}) do
+      if not TLS[name] then cannot("tls." .. tostring(name), 2) end
+    end
   end
   local ws, message, id, response = connect(url, given)
   return ws, message, id, response
 end
+
+--- Messages to the connections of all workers, over a lua_shared_dict.
+duplex.bus = bus
 
 --- The connections whose handlers run in this worker.
 duplex.connections = connections

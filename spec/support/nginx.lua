@@ -146,7 +146,9 @@ end
 
 --- Ends it and forgets its folder.
 function methods:stop()
+  local workers = table.concat(self:workers(), " ")
   self.process:stop()
+  os.execute("kill -9 " .. workers .. " 2>/dev/null") -- should the master have been killed
   os.execute("rm -rf " .. self.folder)
 end
 

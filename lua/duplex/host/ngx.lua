@@ -19,7 +19,7 @@ local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error =
 local POOL = { pool = "duplex, never reused" }
 
 local host = { name = "nginx", pcall = pcall }
-for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "run" } do
+for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "call" } do
   host[name] = tasks[name]
 end
 
@@ -79,13 +79,19 @@ local function bury(ws, s)
   connection.flush(ws)
 end
 
--- Timers are called early when the worker is about to stop.
+local function all_go_away()
+  for ws in pairs(live) do go_away(ws) end
+  tasks.hold(0)
+end
+
+-- Timers are called early when the worker is about to stop, but before it looks
+-- at events again: what wakes tasks now has no effect before one comes.
 local function watch(premature)
+  if premature then return ngx.timer.at(0, all_go_away) end
   for ws, s in pairs(live) do
-    if s.owner.gone then bury(ws, s) elseif premature then go_away(ws) end
+    if s.owner.gone then bury(ws, s) end
   end
-  watching = not premature and next(live) ~= nil and ngx.timer.at(LOOK, watch) ~= nil
-  if premature then tasks.hold(0) end
+  watching = next(live) ~= nil and ngx.timer.at(LOOK, watch) ~= nil
 end
 
 --- A stream over a cosocket of this request becomes that of a connection.
@@ -130,7 +136,7 @@ function host.connect(ws, address, port, timeout)
   if not ok and why == "timeout" then return failure("TIMEOUT", "timed out") end
   if not ok then return failure(why:find("resolve") and "DNS" or "CONNECT", why) end
   host.attach(ws, socket, { address = port and address or "unix", port = port,
-    finish = function() socket:close() end })
+    finish = function(s) s.socket:close() end })
   return true
 end
 

@@ -87,7 +87,7 @@ local function guard(self)
   while not self.closed do await(self, self.ending, "guarding") end
   ngx.thread.kill(reader)
   ngx.thread.kill(writer)
-  self.finish()
+  self:finish()
 end
 
 --- From now on all tasks may use it.
@@ -182,7 +182,7 @@ function stream:close()
   self.closed = true
   self:wake()
   self:over()
-  if self.alone then return self.finish() end
+  if self.alone then return self:finish() end
   signal(self, self.ending, "guarding")
 end
 
@@ -200,8 +200,8 @@ end
 
 --- A stream over a cosocket of the request that runs.
 ---@param socket table
----@param fields table address, port; over(): called at the end, from anywhere;
----  finish(): what is then left to do, by a task of the request
+---@param fields table address, port; over(s): called at the end, from anywhere;
+---  finish(s): what is then left to do, by a task of the request
 ---@return table stream
 return function(socket, fields)
   fields.socket, fields.owner = socket, here()

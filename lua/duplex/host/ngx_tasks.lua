@@ -59,13 +59,13 @@ function tasks.event() return setmetatable({ on = false, waiting = 0, turn = 0 }
 local function traceback(problem) return debug.traceback(tostring(problem), 2) end
 
 --- Calls fn(...), then done(failure, ...).
-function tasks.run(fn, done, ...)
+function tasks.call(fn, done, ...)
   local fine, problem = xpcall(fn, traceback, ...)
   done(not fine and problem or nil, ...)
 end
 
 --- The same as a light thread of this request.
-function tasks.spawn(...) ngx.thread.spawn(tasks.run, ...) end
+function tasks.spawn(...) ngx.thread.spawn(tasks.call, ...) end
 
 local jobs, first, last = {}, 1, 0
 local ready = semaphore.new() -- posted for idle threads of the pool
@@ -79,7 +79,7 @@ local function work()
     if job then
       jobs[first], first, busy = nil, first + 1, busy + 1
       if idle == 0 then ngx.thread.spawn(work) end
-      tasks.run(unpack(job, 1, job.n))
+      tasks.call(unpack(job, 1, job.n))
       busy = busy - 1
     elseif busy == 0 and held == 0 and ngx.worker.exiting() then
       pool = false

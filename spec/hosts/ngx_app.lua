@@ -1,0 +1,162 @@
+-- SPDX-License-Identifier: MIT
+-- What ngx_spec.lua has nginx do: a function for each location.
+
+local duplex = require "duplex.ngx"
+
+local ngx = ngx -- luacheck: ignore
+local app = {}
+
+local function echo(ws)
+  for data, kind in ws:messages() do ws:send(data, kind) end
+end
+
+function app.echo() duplex.upgrade({ max_message = 67108864 }, echo) end
+
+function app.chat()
+  duplex.upgrade({ subprotocols = { "b", "a" }, origins = { "https://example.com" } }, echo)
+end
+
+--- From another request: to all, or to one at a time.
+function app.push()
+  local text, how = ngx.var.arg_text, ngx.var.arg_how
+  local count = 0
+  if how == "broadcast" then
+    count = duplex.broadcast(duplex.connections, text)
+  else
+    for ws in pairs(duplex.connections) do
+      local ok = ws[how](ws, text)
+      count = count + (ok and 1 or 0)
+    end
+  end
+  ngx.say(count)
+end
+
+--- A megabyte to each from another request, which has to wait for room.
+function app.flood()
+  for ws in pairs(duplex.connections) do
+    for i = 1, 16 do assert(ws:send(string.char(64 + i):rep(65536))) end
+  end
+  ngx.say("sent")
+end
+
+function app.close()
+  for ws in pairs(duplex.connections) do ws:close(4001, "by another") end
+  ngx.say("closed")
+end
+
+function app.idle() duplex.upgrade({ ping_interval = 0.1, ping_timeout = 0.3 }, echo) end
+
+--- Reads nothing.
+function app.busy()
+  duplex.upgrade({ ping_interval = 0.1, ping_timeout = 0.3 }, function(ws)
+    ngx.sleep(1)
+    ws:send("done")
+  end)
+end
+
+function app.asleep() duplex.upgrade(function() ngx.sleep(1) end) end
+
+function app.stats()
+  local stats = duplex.stats()
+  ngx.say(stats.connections, " ", stats.worker, " ", stats.pid)
+end
+
+--- Asks another location for each message.
+function app.ask()
+  duplex.upgrade(function(ws)
+    for path in ws:messages() do
+      local answer = ngx.location.capture(path)
+      ws:send(answer.status .. " " .. answer.body)
+    end
+  end)
+end
+
+function app.fail() duplex.upgrade(function() error("as it should") end) end
+
+function app.failing_task()
+  duplex.spawn(function() error("in a task") end)
+  ngx.say("fine")
+end
+
+--- Ends its request without a word to anybody.
+function app.exit()
+  duplex.upgrade(function(ws)
+    ws:receive()
+    ngx.exit(ngx.ERROR)
+  end)
+end
+
+function app.collect()
+  collectgarbage()
+  collectgarbage()
+  ngx.say("fine")
+end
+
+--- Whoever comes hears the topic of the query, and says to it what is received.
+function app.room()
+  local bus = duplex.bus("room")
+  duplex.upgrade(function(ws)
+    local topic = ws.request.query.topic
+    bus:subscribe(topic, ws)
+    for data, kind in ws:messages() do assert(bus:publish(topic, data, kind)) end
+  end)
+end
+
+--- Says a number of messages to a topic.
+function app.say()
+  local bus = duplex.bus("room")
+  for i = 1, tonumber(ngx.var.arg_count) do
+    assert(bus:publish(ngx.var.arg_topic, i .. (" "):rep(tonumber(ngx.var.arg_size or 0))))
+  end
+  ngx.say("said")
+end
+
+function app.bus()
+  local stats = duplex.bus("room"):stats()
+  ngx.say(ngx.worker.pid(), " ", stats.delivered, " ", stats.lost, " ", stats.last)
+end
+
+local MISUSE = {
+  bus = function() duplex.bus("none") end,
+  tls = function() duplex.upgrade({ tls = {} }, echo) end,
+  port = function() duplex.upgrade({ port = 80 }, echo) end,
+  unknown = function() duplex.upgrade({ max_mesage = 80 }, echo) end,
+  handler = function() duplex.upgrade({}) end,
+  serve = function() duplex.serve({}, echo) end,
+  run = function() duplex.run(echo) end,
+  ca = function() duplex.connect("wss://127.0.0.1/", { tls = { ca = "/x" } }) end,
+  proxy_tls = function() duplex.connect("wss://127.0.0.1/", { proxy_tls = {} }) end,
+}
+
+function app.misuse()
+  for _, name in ipairs { "tls", "port", "unknown", "handler", "serve", "run", "ca", "proxy_tls", "bus" } do
+    local fine, problem = pcall(MISUSE[name])
+    ngx.say(name, ": ", fine and "nothing" or problem)
+  end
+end
+
+--- A client, in this request: to the URL in the query.
+function app.connect()
+  local ws, message = duplex.connect(ngx.unescape_uri(ngx.var.arg_url), {
+    tls = ngx.var.arg_name and { server_name = ngx.var.arg_name }, open_timeout = 2,
+    proxy = ngx.var.arg_proxy and ngx.unescape_uri(ngx.var.arg_proxy),
+  })
+  if not ws then return ngx.say(message) end
+  ws:send("through nginx")
+  ngx.say((ws:receive(2)))
+  ws:close()
+end
+
+--- A client in a timer of a worker that starts.
+function app.background(url)
+  ngx.timer.at(0, function()
+    local ws = assert(duplex.connect(url))
+    ws:send("from a timer")
+    app.said = ws:receive(2)
+    ws:close()
+  end)
+end
+
+function app.tell() ngx.say(app.said) end
+
+return app
