@@ -16,6 +16,7 @@ local semaphore = require "ngx.semaphore"
 local tasks = require "duplex.host.ngx_tasks"
 
 local ngx = rawget(_G, "ngx")
+local get_request = require("resty.core.base").get_request
 
 local AHEAD = 65536 -- bytes to read before somebody wants them
 local SILENCE = 1000000000 -- milliseconds, twelve days: what is too long, others say
@@ -65,7 +66,9 @@ end
 
 local function send(self, bytes)
   self.busy = true
-  local ok, why = self.socket:send(bytes)
+  local socket = self.socket
+  local fine, ok, why = pcall(socket.send, socket, bytes)
+  if not fine then ok, why = nil, "the request is over" end
   self.busy = nil
   if not ok then self.lost = why end
   signal(self, self.free, "queueing")
@@ -103,11 +106,9 @@ end
 
 -- ---- for everybody ----
 
---- Does the running task belong to the same request?
-function stream:mine()
-  local here = ngx.ctx.duplex
-  return here ~= nil and here.owner == self.owner
-end
+--- Does the running task belong to the same request? The address of one that was
+--- cut off may have become another's: then nginx raises, see send.
+function stream:mine() return get_request() == self.request end
 
 local function ended(why)
   if why == "closed" then return failure("EOF", "the peer sends no more") end
@@ -204,7 +205,7 @@ end
 ---  finish(s): what is then left to do, by a task of the request
 ---@return table stream
 return function(socket, fields)
-  fields.socket, fields.owner = socket, here()
+  fields.socket, fields.owner, fields.request = socket, here(), get_request()
   fields.alone, fields.chunks, fields.ahead = true, {}, 0
   return setmetatable(fields, metatable)
 end

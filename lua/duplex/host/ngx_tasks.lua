@@ -3,22 +3,20 @@
 -- gone before it is done, is done by light threads of one timer of the worker:
 -- they are used again, because nginx frees none before its timer ends.
 
+local core = require "duplex.core"
 local semaphore = require "ngx.semaphore"
 
 local ngx = rawget(_G, "ngx")
-local monotonic = require("resty.core.time").monotonic_msec
 
 local FOREVER = 1000000 -- seconds
 
-local tasks = { exiting = ngx.worker.exiting }
+-- nginx's own clock is behind while it does not look at events, and costs more.
+local tasks = { exiting = ngx.worker.exiting, now = core.now }
 
 local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 
---- Seconds, as of the last time that nginx looked at its events.
-function tasks.now() return monotonic() / 1000 end
-
 --- Waits for a semaphore. Seconds become whole milliseconds: less than one would
---- be none, and now() stand still.
+--- be none, and no wait.
 ---@param sema table of ngx.semaphore
 ---@param seconds number|nil
 function tasks.await(sema, seconds)
