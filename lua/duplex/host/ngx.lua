@@ -4,7 +4,6 @@
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
-local log = require "duplex.log"
 local new_stream = require "duplex.host.ngx_stream"
 local stream = require "duplex.stream"
 local tasks = require "duplex.host.ngx_tasks"
@@ -14,12 +13,12 @@ local ngx = rawget(_G, "ngx")
 local LOOK = 10 -- seconds between looks for requests that were cut off
 local WAITS = { rewrite = true, access = true, content = true, timer = true,
   ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true }
-local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error = ngx.ERR }
 -- Sockets of other programs that wait for their next use are not for us.
 local POOL = { pool = "duplex, never reused" }
 
 local host = { name = "nginx", pcall = pcall }
-for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "call" } do
+for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "call", "log",
+  "log_failure" } do
   host[name] = tasks[name]
 end
 
@@ -31,17 +30,6 @@ local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 --- Can the running code wait?
 function host.can_wait() return WAITS[ngx.get_phase()] == true end
 
---- Logs as programs in nginx do.
-function host.log(level, message, fields)
-  ngx.log(LEVELS[level], log.line(level, message, fields))
-end
-
-function host.log_failure(problem)
-  if not problem then return end
-  local first, rest = log.split(problem)
-  host.log("error", "task failed: " .. first, { traceback = rest })
-end
-
 -- What is its request's alone as yet is for that to end.
 function host.brief(fn, done, link, ...)
   local s = type(link) == "table" and link.stream
@@ -51,6 +39,9 @@ end
 
 local transport = stream.transport(host)
 host.transport, host.unsent = transport, transport.unsent
+transport.secure, transport.tls = nil, nil -- OpenSSL is nginx's own
+
+local function stream_of(ws) return connection.extra(ws).link.stream end
 
 -- Before its upgrade a connection has no stream.
 local peer = transport.peer
@@ -109,7 +100,7 @@ end
 
 --- From now on all requests of this worker may use it.
 function host.opened(ws)
-  local s = transport.stream(ws)
+  local s = stream_of(ws)
   s:share(core.send_timeout(ws))
   live[ws] = s
   tasks.hold(1)
@@ -142,7 +133,7 @@ end
 
 --- TLS is nginx's: what it trusts is in nginx.conf, lua_ssl_trusted_certificate.
 function host.secure(attempt, ws, name, port, given)
-  local s = transport.stream(ws)
+  local s = stream_of(ws)
   if core.secure(ws) or s.secure then return failure("TLS", "host 'nginx' has no TLS within TLS") end
   s.secure = true
   local left = attempt.deadline and math.max(0.001, attempt.deadline - host.now())

@@ -1,24 +1,16 @@
 -- SPDX-License-Identifier: MIT
 -- A stream (stream.lua) over a cosocket of nginx, which belongs to the request
 -- or the timer that made it: nobody else may touch it. So that all others can
--- read and write too, light threads of that request do it for them, once the
--- connection is open:
---
---   guard   starts the other two, and stops them at the end: nothing else wakes
---           a reader, and only who started a light thread can stop it
---   reader  takes what comes, as long as somebody wants it
---   writer  sends what others than that request want to send
---
--- They live as long as the stream: nginx frees no light thread before its
--- request ends. Until the connection is open the stream is its task's alone.
+-- read and write too, light threads of that request (ngx_threads.lua) do it for
+-- them, once the connection is open; until then it is its task's alone.
 
-local semaphore = require "ngx.semaphore"
 local tasks = require "duplex.host.ngx_tasks"
+local threads = require "duplex.host.ngx_threads"
 
 local ngx = rawget(_G, "ngx")
 local get_request = require("resty.core.base").get_request
+local await, signal, send = threads.await, threads.signal, threads.send
 
-local AHEAD = 65536 -- bytes to read before somebody wants them
 local SILENCE = 1000000000 -- milliseconds, twelve days: what is too long, others say
 
 -- Milliseconds; 0 would be nginx's default.
@@ -31,84 +23,21 @@ local metatable = { __index = stream }
 
 local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 
--- Waits for 'sema', which is posted by signal when the field 'name' is true.
-local function await(self, sema, name, timeout)
-  self[name] = true
-  tasks.await(sema, timeout)
-  self[name] = nil
-end
-
-local function signal(self, sema, name)
-  if not self[name] then return end
-  self[name] = nil
-  sema:post(1)
-end
-
--- ---- light threads of the request ----
-
-local function read_on(self)
-  local socket, chunks = self.socket, self.chunks
-  while true do
-    local bytes, why = socket:receiveany(AHEAD)
-    if not bytes then
-      if why ~= "timeout" then
-        self.ended = why
-        return signal(self, self.input, "reading")
-      end
-    else
-      local n = #chunks + 1
-      chunks[n], self.ahead = bytes, self.ahead + #bytes
-      signal(self, self.input, "reading")
-      while self.ahead >= AHEAD do await(self, self.room, "full") end
-    end
-  end
-end
-
-local function send(self, bytes)
-  self.busy = true
-  local socket = self.socket
-  local fine, ok, why = pcall(socket.send, socket, bytes)
-  if not fine then ok, why = nil, "the request is over" end
-  self.busy = nil
-  if not ok then self.lost = why end
-  signal(self, self.free, "queueing")
-  return ok, why
-end
-
-local function write_on(self)
-  while true do
-    while not self.queue do await(self, self.output, "idle") end
-    local bytes = self.queue
-    self.queue = nil
-    send(self, bytes)
-  end
-end
-
-local function guard(self)
-  local reader = ngx.thread.spawn(read_on, self)
-  local writer = ngx.thread.spawn(write_on, self)
-  while not self.closed do await(self, self.ending, "guarding") end
-  ngx.thread.kill(reader)
-  ngx.thread.kill(writer)
-  self:finish()
-end
-
 --- From now on all tasks may use it.
 ---@param send_timeout number|nil seconds that the peer may take no byte
 function stream:share(send_timeout)
   self.alone = nil
-  self.input, self.room = semaphore.new(), semaphore.new()
-  self.output, self.free = semaphore.new(), semaphore.new()
-  self.ending = semaphore.new()
   self.socket:settimeouts(SILENCE, milliseconds(send_timeout), SILENCE)
-  ngx.thread.spawn(guard, self)
+  threads.start(self)
 end
-
--- ---- for everybody ----
 
 --- Does the running task belong to the same request? The address of one that was
 --- cut off may have become another's: then nginx raises, see send.
 function stream:mine() return get_request() == self.request end
+
+local function broken(why)
+  return failure(why == "timeout" and "TIMEOUT" or "LOST", why)
+end
 
 local function ended(why)
   if why == "closed" then return failure("EOF", "the peer sends no more") end
@@ -147,11 +76,11 @@ end
 
 --- 'waits': this task may wait for the peer a little.
 function stream:offer(bytes, waits)
-  if self.lost or self.closed then return failure("LOST", self.lost or "closed") end
+  if self.lost or self.closed then return broken(self.lost or "closed") end
   if self.busy or self.queue then return 0 end
   if waits and self:mine() then
     local ok, why = send(self, bytes)
-    if not ok then return failure(why == "timeout" and "TIMEOUT" or "LOST", why) end
+    if not ok then return broken(why) end
   elseif self.alone then
     return 0
   else
@@ -164,7 +93,9 @@ end
 function stream:write(bytes, timeout)
   if self.alone then
     self.socket:settimeouts(SILENCE, milliseconds(timeout), SILENCE)
-    return send(self, bytes)
+    local ok, why = send(self, bytes)
+    if ok then return true end
+    return broken(why)
   end
   local deadline = timeout and tasks.now() + timeout
   while true do

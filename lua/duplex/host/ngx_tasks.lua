@@ -4,11 +4,13 @@
 -- they are used again, because nginx frees none before its timer ends.
 
 local core = require "duplex.core"
+local log = require "duplex.log"
 local semaphore = require "ngx.semaphore"
 
 local ngx = rawget(_G, "ngx")
 
 local FOREVER = 1000000 -- seconds
+local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error = ngx.ERR }
 
 -- nginx's own clock is behind while it does not look at events, and costs more.
 local tasks = { exiting = ngx.worker.exiting, now = core.now }
@@ -21,6 +23,17 @@ local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 ---@param seconds number|nil
 function tasks.await(sema, seconds)
   return sema:wait(seconds and (math.ceil(seconds * 1000) + 0.5) / 1000 or FOREVER)
+end
+
+--- Logs as programs in nginx do.
+function tasks.log(level, message, fields)
+  ngx.log(LEVELS[level], log.line(level, message, fields))
+end
+
+function tasks.log_failure(problem)
+  if not problem then return end
+  local first, rest = log.split(problem)
+  tasks.log("error", "task failed: " .. first, { traceback = rest })
 end
 
 -- ---- events ----
