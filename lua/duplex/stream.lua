@@ -221,6 +221,10 @@ function stream.transport(host)
   function t.flush(ws)
     local link = extra(ws).link
     if not link then return end
+    if link.dirty then -- all this is about to be done
+      if core.high(ws) then push(link) end
+      return
+    end
     look(link)
     attendant.read(link)
     if link.over or link.writing or core.outbox(ws) == 0 then return end
