@@ -6,6 +6,7 @@ local bind = require "duplex.bind"
 local bus = require "duplex.ngx_bus"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local forwarded = require "duplex.forwarded"
 local handshake = require "duplex.handshake"
 local host = require "duplex.host.ngx"
 local log = require "duplex.log"
@@ -16,14 +17,15 @@ local ngx = rawget(_G, "ngx")
 local duplex = bind(host)
 
 -- What nginx does itself.
-local NGINX_HAS = { "host", "port", "unix", "fd", "reuseport", "backlog", "tls", "max_handshakes" }
+local NGINX_HAS = { "host", "port", "unix", "fd", "reuseport", "backlog", "tls", "max_handshakes",
+  "proxy_protocol" }
 local defaults = {}
 for _, row in ipairs(options.rows) do defaults[row.name] = row.default end
 
 -- Those of this worker, and of how many a handler runs.
 local connections, count = {}, 0
 
-local room = { set = function() end } -- for handshakes: nginx has had them
+local function arrived() end -- handshakes are not counted: nginx has had them
 
 local function cannot(name, level)
   error(("host 'nginx' cannot honour the option '%s': say it in nginx.conf"):format(name), level + 1)
@@ -114,7 +116,8 @@ function duplex.upgrade(given, handler)
     options = checked, transport = host.transport, log = write_log, respond = respond,
     handler = handler, handled = ending(write_log), connections = connections, waiting = {},
     count = count + 1, max_connections = checked.max_connections or math.huge,
-    handshakes = 1, room = room, stopping = ngx.worker.exiting(),
+    arrived = arrived, trusted = checked.proxies and forwarded.trust(checked.proxies),
+    stopping = ngx.worker.exiting(),
     host = { spawn = open, now = host.now, pcall = pcall, unsent = host.unsent },
   })
 end

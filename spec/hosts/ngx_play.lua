@@ -22,6 +22,8 @@ local absent = {
   ["a port in use: ADDRESS"] = CONF,
   ["Unix sockets; a path that nobody listens on any more is taken over"] = CONF,
   ["an error in a task is logged with where it happened"] = "the log is nginx's: ngx_spec.lua",
+  ["options that it cannot honour raise and name it, as do functions it lacks"] = "ngx_spec.lua has its own",
+  ["waiting where nothing can wait raises"] = "nginx itself raises in phases that cannot wait",
   ["tasks run when the one that started them waits, not before"] = "nginx runs a light thread at once",
 }
 
