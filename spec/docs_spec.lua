@@ -48,7 +48,9 @@ describe("programs of the documents", function()
       assert.is_true(ok, output)
     end
 
-    for _, program in ipairs(markdown.programs(page)) do
+    -- A host of one's own waits inside of xpcall.
+    local can = applies.waits_anywhere or path ~= "docs/hosts.md"
+    for _, program in ipairs(can and markdown.programs(page) or {}) do
       it(("%s:%d %s"):format(path, program.line, program.name), function()
         if program.stays then
           leave() -- the one before

@@ -28,6 +28,7 @@ local core = require "duplex.core"
 local listening = require "duplex.listening"
 local log = require "duplex.log"
 local options = require "duplex.options"
+local puc51 = require "duplex.puc51"
 local stream = require "duplex.stream"
 
 local streams = {}
@@ -166,6 +167,10 @@ end
 ---@param loop table see above
 ---@return table host
 function streams.host(loop)
+  if puc51 then
+    error(("host '%s' needs LuaJIT or Lua 5.3: PUC Lua 5.1 cannot wait inside of xpcall")
+      :format(tostring(loop.name)), 2)
+  end
   local sleepers, lacks = {}, {}
   for _, name in ipairs(loop.lacks or {}) do lacks[name] = true end
   local can_wait = loop.can_wait or in_coroutine

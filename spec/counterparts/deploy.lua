@@ -104,9 +104,11 @@ local count = 0
 
 -- The shipped file, made to run here.
 local function configure(kind, backend, changed)
-  count = count + 1
-  local folder = ("%s/proxy%d"):format(pki.folder, count)
-  assert(os.execute("mkdir " .. folder))
+  local folder
+  repeat -- other files of specs have a count of their own, in the same folder
+    count = count + 1
+    folder = ("%s/proxy%d"):format(pki.folder, count)
+  until os.execute("mkdir " .. folder .. " 2>/dev/null")
   local self = { kind = kind, folder = folder, path = folder .. "/conf",
     ports = { plain = deploy.free_port(), tls = deploy.free_port() } }
   local text = pki.read(kind.file)

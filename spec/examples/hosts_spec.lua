@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- The examples of other event loops, run as their users run them.
 
+local applies = require "spec.support.applies"
 local child = require "spec.support.child"
 local hosts = require "spec.hosts.path"
 
@@ -15,7 +16,7 @@ end
 for _, name in ipairs { "cqueues", "copas", "luv" } do
   describe("examples/" .. name, function()
     if hosts[name].lacks then
-      pending("cannot run: " .. hosts[name].lacks)
+      applies.note("examples/" .. name, hosts[name].lacks)
       return
     end
 
@@ -33,7 +34,7 @@ for _, name in ipairs { "cqueues", "copas", "luv" } do
   end)
 end
 
-describe("examples/embed", function()
+applies.where(_VERSION == "Lua 5.4", "the C program is compiled for Lua 5.4", describe)("examples/embed", function()
   local program
 
   setup(function()

@@ -2,6 +2,7 @@
 -- What every host has to do (cases.lua), each host in a process of its own.
 
 local absent = require "spec.hosts.absent"
+local applies = require "spec.support.applies"
 local cases = require "spec.hosts.cases"
 local child = require "spec.support.child"
 local hosts = require "spec.hosts.path"
@@ -14,7 +15,7 @@ for _, name in ipairs { "native", "cqueues", "copas", "luv" } do
     local host, results = hosts[name], nil
 
     if host.lacks then
-      pending("is not here: " .. host.lacks)
+      applies.note("the host " .. name, host.lacks)
       return
     end
 
@@ -23,7 +24,7 @@ for _, name in ipairs { "native", "cqueues", "copas", "luv" } do
     local function check(title)
       local why = absent[name] and absent[name][title]
       if why then
-        pending(("%s: not applicable, as %s"):format(title, why))
+        applies.note(title, name .. ": " .. why)
       else
         it(title, function() assert.equal(true, results[title]) end)
       end

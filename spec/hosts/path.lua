@@ -22,7 +22,7 @@ local function host(module, package_name)
   return {
     module = module, package = package_name,
     lacks = not found and "it needs the package " .. package_name
-      or PUC51 and module ~= "duplex.loop" and "hosts need Lua 5.3 or newer, or LuaJIT" or nil,
+      or PUC51 and "what is tried here waits inside of xpcall" or nil,
   }
 end
 
