@@ -22,7 +22,7 @@ local NGINX_HAS = { "host", "port", "unix", "fd", "reuseport", "backlog", "tls",
 local defaults = {}
 for _, row in ipairs(options.rows) do defaults[row.name] = row.default end
 
--- Those of this worker, and of how many a handler runs.
+-- Whose handlers run in this worker, and how many sockets these hold.
 local connections, count = {}, 0
 
 local function arrived() end -- handshakes are not counted: nginx has had them

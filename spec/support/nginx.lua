@@ -13,6 +13,9 @@ local MODULES = "/usr/lib/nginx/modules/"
 local BUILD = "build/5.1"
 local PATIENCE = 10 -- seconds
 
+-- Workers live on when their master is killed, as it is with a spec that is.
+local WATCH = [[ (while kill -0 $$; do W=$(pgrep -P $$ -x nginx); sleep 1; done; kill -9 $W) >/dev/null 2>&1 </dev/null &]]
+
 local function exists(path)
   local file = io.open(path)
   if file then file:close() end
@@ -86,7 +89,7 @@ function nginx.start(http, options)
   file:write(((options.text or CONFIG):gsub("%$([A-Z]+)", values)))
   file:close()
   self.process = process.start({ PROGRAM, "-e", folder .. "/error.log", "-c", self.path },
-    { before = "ulimit -n 8192;" })
+    { before = "ulimit -n 8192;" .. WATCH })
   self:wait(function() return #self:workers() == tonumber(values.WORKERS) end)
   return self
 end
