@@ -95,6 +95,7 @@ function stream.transport(host)
   -- then whoever receives has to be told.
   local function look(link)
     local ws = link.ws
+    if core.state(ws) == "open" then return end
     if not link.ending and select(3, core.ended(ws)) then
       link.ending = true
       if link.reading and link.stream.wake then link.stream:wake() end
