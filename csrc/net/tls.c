@@ -28,10 +28,10 @@
 static const char plain_http[] =
     "HTTP/1.1 400 Bad Request\r\n"
     "Content-Type: text/plain; charset=utf-8\r\n"
-    "Content-Length: 70\r\n"
+    "Content-Length: 71\r\n"
     "Connection: close\r\n"
     "\r\n"
-    "This port speaks TLS: the address has to begin with https:// or wss://";
+    "This port speaks TLS: the address has to begin with https:// or wss://\n";
 
 /* ---- the bytes below OpenSSL ---- */
 

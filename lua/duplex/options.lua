@@ -158,8 +158,12 @@ local function read_value(prefix, row, value, role)
   end
   local got = value ~= value and "nan" or type(value)
   if got == "number" then got = ("%.14g"):format(value) end
-  return name .. (problem or ("must be %s %s, got %s"):format(
-    row.type:find("^[aeiou]") and "an" or "a", row.type, got))
+  local article = row.type:find("^[aeiou]") and "an " or "a "
+  if row.type:find('^"') then -- one of several texts
+    article = ""
+    if got == "string" then got = ('"%s"'):format(value:sub(1, 40)) end
+  end
+  return name .. (problem or ("must be %s%s, got %s"):format(article, row.type, got))
 end
 
 local function unknown(rows, prefix, role, name, known)
@@ -201,6 +205,8 @@ local function bad_tls(role, given)
     return "%skey' needs a certificate"
   elseif given.client_certificates and not given.ca then
     return "%sclient_certificates' needs ca: who issues them"
+  elseif role == "server" and given.ca and not given.client_certificates then
+    return "%sca' is for clients' certificates: it needs client_certificates"
   elseif given.maximum_version and given.maximum_version < given.minimum_version then
     return "%smaximum_version' is less than minimum_version"
   end

@@ -15,7 +15,8 @@ local function open()
   if port then return raw.connect(port, nil, mode == "deaf" and 4096) end
   local listener = raw.listen()
   print(listener.url)
-  io.stdout:close()
+  io.stdout:flush()
+  io.stdout:close() -- where that can be: whoever reads all of it goes on
   if mode == "silent" then
     socket.sleep(LIFE)
     os.exit()

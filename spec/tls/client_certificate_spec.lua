@@ -11,7 +11,7 @@ local alice = pki.certificate { client = true, name = "alice" }
 -- A server that keeps what handler and hook saw of the last client.
 local function serve(changes)
   local seen = { came = duplex.event() }
-  changes.ca = changes.ca or pki.ca
+  changes.ca = changes.ca or changes.client_certificates and pki.ca or nil
   local server = secure.serve(secure.tls(changes), function(ws)
     local t = ws.tls
     seen.handler = { t.subject, t.issuer, t.fingerprint }

@@ -6,7 +6,12 @@ local pki = require "spec.support.pki"
 local run = require "spec.support.run"
 local secure = require "spec.support.secure_serve"
 
-local function serve(tls) return duplex.serve({ tls = tls, log = false }, secure.echo) end
+local function serve(tls)
+  if not tls then return duplex.serve({ tls = tls, log = false }, secure.echo) end
+  local copy = { client_certificates = tls.ca and "required" }
+  for name, value in pairs(tls) do copy[name] = value end
+  return duplex.serve({ tls = copy, log = false }, secure.echo)
+end
 
 -- Options that raise do so before anybody is called.
 local function connect(tls, port)

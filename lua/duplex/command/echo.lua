@@ -42,15 +42,19 @@ end
 local function reload(duplex, server)
   while duplex.signal("SIGHUP") do
     local ok, message = server:reload_tls()
-    io.stderr:write("duplex: ", ok and "read the certificate again" or message, "\n")
+    io.stderr:write("duplex: ", ok and "read the certificate again"
+      or message .. "; the old certificate stays", "\n")
   end
 end
 
 local KEPT = 8 * 1024 * 1024 -- bytes of freed memory, for the next messages
 
 function echo.run(values)
-  if (values.certificate or values.key) and not values.tls then
-    io.stderr:write("duplex: --certificate and --key need --tls\n")
+  local problem = (values.certificate or values.key) and not values.tls
+    and "--certificate and --key need --tls"
+    or values.tls and not values.certificate and "--tls needs --certificate"
+  if problem then
+    io.stderr:write("duplex: ", problem, "; see duplex echo --help\n")
     return 2
   end
   local duplex = require "duplex"
