@@ -110,6 +110,8 @@ function loop.listen(place, port, options)
   local function listen()
     local ok, message, name
     if type(place) == "number" then
+      -- libuv would close what it cannot use: it may be somebody's, even its own.
+      if uv.guess_handle(place) ~= "tcp" then return nil, "the descriptor is no TCP socket" end
       ok, message, name = self.handle:open(place)
     elseif unix then
       ok, message, name = self.handle:bind(place)
