@@ -6,6 +6,10 @@
 --   "last"          number of the last message, of all topics
 --   1 .. slots      "number kind length topic data"; the next round overwrites
 --
+-- The fraction of the numbers tells one numbering from the next, should something
+-- else empty the dict. What has no room pushes out the oldest messages, never
+-- "last", which nginx would do.
+--
 -- All workers see the same order. What they are sent is what came after they had
 -- subscribed; what is lost is counted: see docs/hosts.md.
 
@@ -18,58 +22,123 @@ local ngx = rawget(_G, "ngx")
 
 local INTERVAL = 0.02 -- seconds between two looks
 local SLOTS = 1024
-local UNFINISHED = 1 -- seconds that a message may take from its number to its slot
+local UNFINISHED = 0.05 -- seconds that a message may take from its number to its slot
+local SHARE = 8 -- no message is larger than this part of the dict
+local ROUNDS = 10 -- of subscribers that publish, before others have their turn
 
 local bus = {}
 local metatable = { __index = bus, __name = "duplex.bus" }
 
+local function log_failure(problem)
+  if problem then ngx.log(ngx.ERR, log.line("error", "duplex.bus: " .. tostring(problem))) end
+end
+
+local function last_number(self)
+  local dict = self.dict
+  local last = dict:get("last")
+  if type(last) == "number" then return last end
+  if last ~= nil then dict:delete("last") end
+  dict:add("last", math.floor(tasks.now() * 1e6) % 4096 / 4096) -- unless another was faster
+  last = dict:get("last")
+  return type(last) == "number" and last or self.seen
+end
+
+local function slot_of(self, number) return math.floor(number) % self.slots + 1 end
+
 local function pack(number, topic, data, kind)
-  return ("%d %s %d %s%s"):format(number, kind == "binary" and "b" or "t", #topic, topic, data)
+  return ("%.17g %s %d %s%s"):format(number, kind, #topic, topic, data)
 end
 
--- -> number, topic, data, kind
+-- -> number, topic, data, kind; nothing if something else has written there
 local function unpack_slot(value)
-  local number, kind, length, from = value:match("^(%d+) (%a) (%d+) ()")
-  local rest = from + tonumber(length)
-  return tonumber(number), value:sub(from, rest - 1), value:sub(rest), kind == "b" and "binary" or "text"
+  if type(value) ~= "string" then return end
+  local number, kind, length, from = value:match("^([%d.]+) ([btx]) (%d+) ()")
+  local rest = number and from + tonumber(length)
+  if not rest or rest > #value + 1 then return end
+  return tonumber(number), value:sub(from, rest - 1), value:sub(rest), kind
 end
 
-local function deliver(self, topic, data, kind)
+-- Fills a slot; the oldest messages make room.
+local function store(self, number, value)
+  local dict, slot = self.dict, slot_of(self, number)
+  if number % 1 ~= self.numbering then self.numbering, self.oldest = number % 1, 0 end
+  local oldest = math.max(self.oldest, math.floor(number) - self.slots + 1)
+  local ok, problem = dict:safe_set(slot, value)
+  while not ok and problem == "no memory" and oldest < math.floor(number) do
+    dict:delete(slot_of(self, oldest))
+    oldest = oldest + 1
+    ok, problem = dict:safe_set(slot, value)
+  end
+  self.oldest = oldest
+  return ok, problem
+end
+
+local function after(number, last) return number > last or number % 1 ~= last % 1 end
+
+-- Those of a set who had subscribed when the number was given.
+local function joined(set, number)
+  local list = {}
+  for to, last in pairs(set) do
+    if after(number, last) then list[to] = true end
+  end
+  return list
+end
+
+local function deliver(self, number, topic, data, kind)
   local subscribers = self.topics[topic]
   if not subscribers then return end
-  if next(subscribers.connections) then
-    self.delivered = self.delivered + broadcast.send(subscribers.connections, data, kind)
-  end
-  for fn in pairs(subscribers.functions) do
-    local fine, problem = pcall(fn, data, kind)
-    if not fine then ngx.log(ngx.ERR, log.line("error", "subscriber failed: " .. tostring(problem))) end
+  local connections = subscribers.connections
+  if not after(number, subscribers.newest) then connections = joined(connections, number) end
+  if next(connections) then self.delivered = self.delivered + broadcast.send(connections, data, kind) end
+  for fn in pairs(joined(subscribers.functions, number)) do
+    if subscribers.functions[fn] then -- still
+      local fine, problem = pcall(fn, data, kind)
+      if not fine then ngx.log(ngx.ERR, log.line("error", "subscriber failed: " .. tostring(problem))) end
+    end
   end
 end
 
 -- Delivers what is new. One that has a number but is not in its slot is waited
--- for: the worker that sends it may just be doing so.
-local function look(self)
-  local dict, last = self.dict, self.dict:get("last") or 0
-  if last < self.seen then self.seen = 0 end -- nginx has got a new dict
+-- for: the worker that sends it may just be doing so. All up to 'given' had their
+-- numbers at 'since', so that a gap costs one wait, however wide it is.
+local function catch_up(self)
+  local last = last_number(self)
+  if last < self.seen or (last - self.seen) % 1 ~= 0 then -- the dict was emptied
+    self.lost = self.lost + math.max(1, self.given - self.seen) -- what it had is not known
+    self.seen, self.given = last % 1, last % 1
+  end
   if last - self.seen > self.slots then
     self.lost = self.lost + last - self.seen - self.slots
     self.seen = last - self.slots
   end
   while self.seen < last do
     local wanted = self.seen + 1
-    local value = dict:get(wanted % self.slots + 1)
-    local number, topic, data, kind
-    if value then number, topic, data, kind = unpack_slot(value) end
+    local number, topic, data, kind = unpack_slot(self.dict:get(slot_of(self, wanted)))
     if number ~= wanted then
-      if not number or number < wanted then
-        self.since = self.since or tasks.now()
-        if tasks.now() < self.since + UNFINISHED then return end
-      end
+      if wanted > self.given then self.since, self.given = tasks.now(), last end
+      if tasks.now() < self.since + UNFINISHED then return end
       self.lost = self.lost + 1
     end
-    self.seen, self.since = wanted, nil
-    if number == wanted then deliver(self, topic, data, kind) end
+    self.seen = wanted
+    if number == wanted and kind ~= "x" then
+      deliver(self, number, topic, data, kind == "b" and "binary" or "text")
+    end
   end
+end
+
+-- A subscriber that publishes gets here again: its message has to wait until all
+-- have the one before.
+local function look(self)
+  self.again = true
+  if self.looking then return end
+  self.looking = true
+  for _ = 1, ROUNDS do
+    if not self.again then break end
+    self.again = false
+    local fine, problem = pcall(catch_up, self)
+    if not fine then log_failure(problem) end
+  end
+  self.looking = false
 end
 
 local function watch(self)
@@ -79,13 +148,10 @@ local function watch(self)
   end
 end
 
-local function log_failure(problem)
-  if problem then ngx.log(ngx.ERR, log.line("error", "duplex.bus: " .. problem)) end
-end
-
 local function start(self)
   if self.watching then return end
-  self.watching, self.seen = true, self.dict:get("last") or 0
+  self.watching, self.seen = true, last_number(self)
+  self.given = self.seen
   tasks.brief(watch, function(problem, me)
     log_failure(problem)
     me.watching = false
@@ -96,7 +162,7 @@ local function of_topic(self, topic)
   if type(topic) ~= "string" then error("the topic must be a string, got " .. type(topic), 3) end
   local subscribers = self.topics[topic]
   if not subscribers then
-    subscribers = { connections = {}, functions = {} }
+    subscribers = { connections = {}, functions = {}, newest = 0 }
     self.topics[topic] = subscribers
   end
   return subscribers
@@ -108,10 +174,12 @@ end
 function bus:subscribe(topic, to)
   local subscribers = of_topic(self, topic)
   start(self)
+  local last = last_number(self) -- what came before is for others
+  subscribers.newest = last
   if type(to) == "function" then
-    subscribers.functions[to] = true
+    subscribers.functions[to] = subscribers.functions[to] or last
   elseif not subscribers.connections[to] then
-    subscribers.connections[to] = true
+    subscribers.connections[to] = last
     to:on_close(function(ws) self:unsubscribe(topic, ws) end)
   end
 end
@@ -131,24 +199,30 @@ end
 ---@param topic string
 ---@param data string
 ---@param kind? "text"|"binary" default "text"
----@return true|nil ok, string? message, string? id "FULL": the dict has no room
+---@return true|nil ok, string? message, string? id "TOO_BIG": topic and data are more
+---  than an eighth of the dict; "FULL": it has no room
 function bus:publish(topic, data, kind)
   if type(topic) ~= "string" then error("the topic must be a string, got " .. type(topic), 2) end
   core.encode(data, kind) -- raises what could not be sent
-  local number, problem = self.dict:incr("last", 1, 0)
+  if #topic + #data > self.limit then
+    return nil, ("TOO_BIG: lua_shared_dict: more than %d bytes"):format(self.limit), "TOO_BIG"
+  end
+  last_number(self) -- there is one
+  local number, problem = self.dict:incr("last", 1)
   local ok = false
   if number then
-    ok, problem = self.dict:set(number % self.slots + 1, pack(number, topic, data, kind))
+    ok, problem = store(self, number, pack(number, topic, data, kind == "binary" and "b" or "t"))
+    if not ok then store(self, number, pack(number, "", "", "x")) end -- nobody need wait for it
   end
-  if not ok then return nil, "FULL: lua_shared_dict: " .. tostring(problem), "FULL" end
   if self.watching then look(self) end
+  if not ok then return nil, "FULL: lua_shared_dict: " .. tostring(problem), "FULL" end
   return true
 end
 
 --- Numbers of this worker, since its first subscription.
 ---@return { delivered: integer, lost: integer, last: integer }
 function bus:stats()
-  return { delivered = self.delivered, lost = self.lost, last = self.dict:get("last") or 0 }
+  return { delivered = self.delivered, lost = self.lost, last = math.floor(last_number(self)) }
 end
 
 local buses = {} -- by name of the dict: one a worker
@@ -164,7 +238,8 @@ return function(name, options)
   options = options or {}
   buses[name] = setmetatable({
     dict = dict, slots = options.slots or SLOTS, interval = options.interval or INTERVAL,
-    topics = {}, seen = 0, delivered = 0, lost = 0, watching = false,
+    limit = math.floor(dict:capacity() / SHARE), oldest = 0, numbering = 0, topics = {}, delivered = 0, lost = 0,
+    watching = false, looking = false, again = false, seen = 0, given = 0, since = 0,
   }, metatable)
   return buses[name]
 end

@@ -92,9 +92,13 @@ function app.collect()
   ngx.say("fine")
 end
 
+local function room()
+  return ngx.var.arg_slow and duplex.bus("slow", { interval = 0.5 }) or duplex.bus("room")
+end
+
 --- Whoever comes hears the topic of the query, and says to it what is received.
 function app.room()
-  local bus = duplex.bus("room")
+  local bus = room()
   duplex.upgrade(function(ws)
     local topic = ws.request.query.topic
     bus:subscribe(topic, ws)
@@ -104,7 +108,7 @@ end
 
 --- Says a number of messages to a topic.
 function app.say()
-  local bus = duplex.bus("room")
+  local bus = room()
   for i = 1, tonumber(ngx.var.arg_count) do
     assert(bus:publish(ngx.var.arg_topic, i .. (" "):rep(tonumber(ngx.var.arg_size or 0))))
   end
@@ -114,6 +118,60 @@ end
 function app.bus()
   local stats = duplex.bus("room"):stats()
   ngx.say(ngx.worker.pid(), " ", stats.delivered, " ", stats.lost, " ", stats.last)
+end
+
+--- Publishes one message of a size, and ten small ones to the same topic.
+function app.large()
+  local bus = duplex.bus("room")
+  local _, _, id = bus:publish("a", ("x"):rep(tonumber(ngx.var.arg_size)))
+  for i = 1, 10 do assert(bus:publish("a", tostring(i))) end
+  ngx.say(tostring(id))
+end
+
+local counts = {}
+
+--- Counts the messages of a topic in this worker.
+function app.count()
+  local bus, topic = duplex.bus("room"), ngx.var.arg_topic
+  if not counts[topic] then
+    counts[topic] = 0
+    bus:subscribe(topic, function() counts[topic] = counts[topic] + 1 end)
+  end
+  local stats = bus:stats()
+  ngx.say(ngx.worker.pid(), " ", counts[topic], " ", stats.lost)
+end
+
+--- Two functions that publish what they hear first: what each has heard.
+function app.nest()
+  local bus, heard = duplex.bus("room"), { {}, {} }
+  for i, list in ipairs(heard) do
+    bus:subscribe("nest", function(data)
+      list[#list + 1] = data
+      if data == "first" then assert(bus:publish("nest", "from " .. i)) end
+    end)
+  end
+  assert(bus:publish("nest", "first"))
+  ngx.say(table.concat(heard[1], ", "), "; ", table.concat(heard[2], ", "))
+end
+
+--- What others may do to the dict.
+function app.meddle()
+  local dict, how = ngx.shared.room, ngx.var.arg_how
+  if how == "slot" then
+    for _, value in ipairs { "what?", 7, "5 t 900 x" } do
+      dict:set(math.floor(dict:incr("last", 1)) % 1024 + 1, value)
+    end
+  elseif how == "last" then
+    dict:set("last", "what?")
+  elseif how == "fill" then
+    local i = 0
+    repeat i = i + 1 until not dict:safe_set("x" .. i, ("x"):rep(30000))
+  elseif how == "empty" then
+    dict:flush_all()
+    dict:flush_expired()
+    for k = 1, 5 do assert(duplex.bus("room"):publish("a", "new " .. k)) end
+  end
+  ngx.say("done")
 end
 
 local MISUSE = {
