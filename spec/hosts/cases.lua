@@ -7,6 +7,11 @@ local pki = require "spec.support.pki"
 local cases = {}
 local function case(name, body) cases[#cases + 1] = { name, body } end
 
+-- What nginx does not do yet: it polls for events only when no light thread has
+-- been woken by another.
+cases.elsewhere = {}
+local function case_elsewhere(name, body) table.insert(cases.elsewhere, { name, body }) end
+
 local function echo(ws)
   for data, kind in ws:messages() do ws:send(data, kind) end
 end
@@ -19,6 +24,45 @@ local function eventually(duplex, check)
     duplex.sleep(0.01)
   end
 end
+
+-- ---- turns ----
+
+case("tasks that sleep for no time let connections be made", function(duplex, t)
+  local server, done = t.serve({}, echo), false
+  local connecting = t.task(function()
+    local ws = t.connect(server)
+    ws:send("x")
+    local data = ws:receive(5)
+    done = true
+    return data
+  end)
+  local deadline = duplex.now() + 5
+  while not done and duplex.now() < deadline do duplex.sleep(0) end
+  t.ok(done, "nothing else happens")
+  t.same("x", (connecting()))
+end)
+
+case_elsewhere("tasks that wake each other let sleeps end and connections be made", function(duplex, t)
+  local a, b = duplex.pair()
+  local deadline, turns = duplex.now() + 5, 0
+  local function pass_on(ws)
+    for data in ws:messages() do
+      turns = turns + 1
+      if duplex.now() > deadline or not ws:send(data) then break end
+    end
+  end
+  local one, two = t.task(pass_on, a), t.task(pass_on, b)
+  a:send("x")
+  duplex.sleep(0.05)
+  local ws = t.connect(t.serve({}, echo))
+  ws:send("y")
+  t.same("y", (ws:receive(5)))
+  t.ok(duplex.now() < deadline, "nothing else happened")
+  t.ok(turns > 2, turns .. " turns")
+  a:close()
+  one()
+  two()
+end)
 
 -- ---- both roles ----
 

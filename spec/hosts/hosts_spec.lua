@@ -31,6 +31,7 @@ for _, name in ipairs { "native", "cqueues", "copas", "luv" } do
     end
 
     for _, case in ipairs(cases) do check(case[1]) end
+    for _, case in ipairs(cases.elsewhere) do check(case[1]) end
     for _, title in ipairs(AFTER) do check(title) end
   end)
 end

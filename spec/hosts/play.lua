@@ -122,8 +122,10 @@ local function report(title, expected, results)
 end
 
 report("run returns what main returned", { "what", 7 }, { duplex.run(function()
-  for _, case in ipairs(cases) do
-    if not pattern or case[1]:find(pattern) then play(case) end
+  for _, list in ipairs { cases, cases.elsewhere } do
+    for _, case in ipairs(list) do
+      if not pattern or case[1]:find(pattern) then play(case) end
+    end
   end
   return "what", 7
 end) })

@@ -9,7 +9,8 @@ local uv = vim and (vim.uv or vim.loop) or package.loaded.uv or require "luv"
 
 local tasks = { uv = uv }
 
-local ready, turn, timers = {}, nil, {} -- timers that wait to be used again
+local ready, timers = {}, {} -- timers that wait to be used again
+local check, idle
 
 -- Tasks do not raise (streams.lua); a coroutine of the program's own may.
 local function resume(co, result)
@@ -21,12 +22,22 @@ local function run_ready()
   local list = ready
   ready = {}
   for _, co in ipairs(list) do resume(co, true) end
+  if ready[1] then return end
+  check:stop()
+  idle:stop()
 end
 
+local function nothing() end
+
+-- Ready tasks run behind the poll for events, which does not wait while something
+-- is idle; who becomes ready then runs behind the next one. A timer of 0 ms that
+-- is set by a timer would run before it, and tasks that do so keep events away.
 local function make_ready(co)
   ready[#ready + 1] = co
-  turn = turn or uv.new_timer()
-  if #ready == 1 then turn:start(0, 0, run_ready) end
+  if ready[2] then return end
+  check, idle = check or uv.new_check(), idle or uv.new_idle()
+  check:start(run_ready)
+  idle:start(nothing)
 end
 
 function tasks.start(fn) make_ready(coroutine.create(fn)) end
@@ -34,13 +45,25 @@ function tasks.start(fn) make_ready(coroutine.create(fn)) end
 -- Who waited goes on: straight from an event (resume), or soon (make_ready).
 local function unpark(waiter, go_on, result)
   local co = waiter.co
+  if waiter.turn ~= nil then waiter.turn = true end
   waiter.co = nil
   if co then go_on(co, result) end
 end
 
 function tasks.wake(waiter) unpark(waiter, make_ready) end
 
+-- Waits until the others had a turn.
+local function pause(waiter)
+  waiter.turn = false
+  make_ready(coroutine.running())
+  coroutine.yield()
+  local woken = waiter.turn
+  waiter.turn = nil
+  return woken
+end
+
 function tasks.park(waiter, timeout)
+  if timeout and timeout <= 0 then return pause(waiter) end
   local timer
   waiter.co = coroutine.running()
   if timeout and timeout < 1e9 then
