@@ -8,7 +8,8 @@ local tasks = require "duplex.host.luv_tasks"
 
 local await, uv = tasks.await, tasks.uv
 
-local HIGH = 262144 -- bytes that were read and nobody took: then reading stops
+local HIGH = 65536 -- bytes that were read and nobody took: then reading stops
+local PIECE = 64 -- bytes that a piece of them counts for, besides its own
 
 local loop = {
   name = "luv", lacks = { "reuseport" }, run = function() uv.run() end,
@@ -34,10 +35,9 @@ local function new(unix) return unix and uv.new_pipe(false) or uv.new_tcp() end
 function own:receive(max)
   if self.size == 0 then return nil, self.ended or sockets.AGAIN end
   local bytes = table.concat(self.pieces)
-  self.pieces = { #bytes > max and bytes:sub(max + 1) or nil }
-  bytes = bytes:sub(1, max)
-  self.size = self.size - #bytes
-  return bytes
+  local rest = #bytes > max and bytes:sub(max + 1) or nil
+  self.pieces, self.size = { rest }, rest and #rest + PIECE or 0
+  return rest and bytes:sub(1, max) or bytes
 end
 
 function own:send(bytes)
@@ -51,11 +51,12 @@ function own:write(bytes, timeout)
   return await(timeout, "LOST", function(done) return self.handle:write(bytes, done) end)
 end
 
--- libuv reads for us, until too much lies here that nobody took.
+-- libuv reads for us, until too much lies here that nobody took. A peer may send
+-- byte by byte, and each piece takes memory of its own.
 function own:await(_, timeout)
   self.came = self.came or function(problem, bytes)
     if bytes then
-      self.size = self.size + #bytes
+      self.size = self.size + #bytes + PIECE
       self.pieces[#self.pieces + 1] = bytes
       if self.size > HIGH then self.handle:read_stop() end
     else
