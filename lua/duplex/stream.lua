@@ -34,11 +34,12 @@ local tls_stream = require "duplex.tls_stream"
 local stream = {}
 
 local PIECE = 65536 -- bytes read or written at a time
-local TURN = 65536 -- bytes a receiver may take before others get their turn
+local TURN = 65536 -- bytes a task may read before others get their turn
 local PER_READ = 1024 -- bytes that a read counts for, besides those it brings
 local INLINE = 16384 -- bytes that a waiting task writes itself, without offer
 local SLICE = 1 -- seconds a read that nobody can wake may wait
 local LINGER = 10 -- seconds that a peer has to hang up after the end
+local TRAILING = 1048576 -- bytes that it may send in that time
 
 -- What is waited for that a peer may bring.
 local READS = { input = true, change = true, ["end"] = true }
@@ -67,10 +68,21 @@ function stream.transport(host)
     return ok, message, id
   end
 
+  -- What was read is paid for: a peer that sends without end must not keep all
+  -- others waiting.
+  local function spend(link, bytes) link.credit = link.credit - #bytes - PER_READ end
+
+  local function take_turns(link)
+    if link.credit > 0 then return end
+    link.credit = TURN
+    host.sleep(0)
+  end
+
   -- ---- the end ----
 
   -- Says goodbye: what is left goes out, and the peer may hang up first, so
-  -- that the last close frame is not lost to a reset.
+  -- that the last close frame is not lost to a reset. One that goes on sending is
+  -- not waited for.
   local function close_down(link)
     local s, deadline = link.stream, now() + LINGER
     local function left() return math.max(0, deadline - now()) end
@@ -80,8 +92,14 @@ function stream.transport(host)
     while link.reading and left() > 0 do wait_event(link, left()) end
     if s.shutdown and not link.broken then
       s:shutdown()
-      while not link.eof and left() > 0 do
+      local trailing = TRAILING
+      while not link.eof and left() > 0 and trailing > 0 do
         local bytes, _, id = s:read(PIECE, left())
+        if bytes then
+          trailing = trailing - #bytes
+          spend(link, bytes)
+          take_turns(link)
+        end
         link.eof = not bytes and id ~= "TIMEOUT"
       end
     end
@@ -186,7 +204,7 @@ function stream.transport(host)
     attendant.read(link)
     local time = now()
     if bytes then
-      link.credit = link.credit - #bytes - PER_READ
+      spend(link, bytes)
       if not link.over then core.feed(ws, bytes, time) end
     elseif id ~= "TIMEOUT" then
       link.eof = true
@@ -211,6 +229,7 @@ function stream.transport(host)
     push(link)
     while not link.over and not link.reading and link.wanted == 0 and core.hungry(link.ws) do
       fill(link, nil, true)
+      take_turns(link)
     end
   end
 
@@ -240,10 +259,7 @@ function stream.transport(host)
     if receives and link.receiving then
       error("another task is receiving from this connection", 0)
     end
-    if link.credit <= 0 then
-      link.credit = TURN
-      host.sleep(0)
-    end
+    take_turns(link)
     if not receives then core.pump(ws, now()) end
     push(link, true)
     if link.over or receives and link.ending then return true end

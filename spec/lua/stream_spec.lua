@@ -253,6 +253,17 @@ describe("a stream is closed", function()
     assert.is_true(closed(ends))
   end)
 
+  case("when a peer goes on sending after a protocol error", function(plain)
+    local _, ends = joined(each, nil, nil, plain)
+    local peer, sent = ends.client, 0
+    peer:write("\255\255", 1) -- reserved bits
+    while sent < 2 ^ 22 and not peer.output.ended and peer:write(("x"):rep(65536), 1) do
+      sent = sent + 65536
+    end
+    assert.is_true(ends.server.closed)
+    assert.is_true(sent < 2 ^ 21)
+  end)
+
   case("when a request is refused", function(plain)
     local host = memory.host { plain = plain }
     local bound = duplex.bind(host)

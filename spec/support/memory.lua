@@ -75,11 +75,12 @@ function methods:write(bytes, timeout)
   local at = 1
   while at <= #bytes do
     local count, message, id = methods.offer(self, bytes:sub(at))
-    if not count then return nil, message, id end
-    at = at + count
+    at = at + (count or 0)
     if count == 0 and not self.output.changed:wait(timeout and deadline - native.now()) then
-      return nil, "TIMEOUT: timed out", "TIMEOUT"
+      count, message, id = nil, "TIMEOUT: timed out", "TIMEOUT"
     end
+    self.writing = count and true
+    if not count then return nil, message, id end
   end
   self.writing = nil
   return true
