@@ -14,14 +14,16 @@ local TICK = 0.02 -- seconds; who was not read for one or two is given a reader
 return function(host, push, keep)
   local dirty = {} -- links with something to send
   local recent = {} -- those that were read a short while ago
+  local sending, looking = {}, {} -- what is left of either that is being done
   local wake, next_tick = nil, 0
   local attendant = {}
 
   local function tick()
     local list = recent
-    recent, next_tick = {}, host.now() + TICK
-    for _, link in ipairs(list) do
-      link.recent = nil
+    looking, recent, next_tick = list, {}, host.now() + TICK
+    for i = 1, #list do
+      local link = list[i]
+      list[i], link.recent = nil, nil
       if link.idle and not link.reading then
         host.brief(keep, host.log_failure, link)
       elseif not link.reading and not link.over then
@@ -34,8 +36,10 @@ return function(host, push, keep)
   local function serve()
     while recent[1] or dirty[1] do
       local list = dirty
-      dirty = {}
-      for _, link in ipairs(list) do
+      sending, dirty = list, {}
+      for i = 1, #list do
+        local link = list[i]
+        list[i] = nil
         if link.dirty then push(link) end
       end
       if host.now() >= next_tick then tick() end
@@ -45,9 +49,22 @@ return function(host, push, keep)
     wake = nil
   end
 
-  local function start()
+  local start
+
+  -- When one of them raised, the others still have to be done.
+  local function served(failure)
+    host.log_failure(failure)
+    if not failure then return end
+    wake = nil
+    for _, link in pairs(sending) do dirty[#dirty + 1] = link end
+    for _, link in pairs(looking) do recent[#recent + 1] = link end
+    sending, looking = {}, {}
+    if recent[1] or dirty[1] then start() end
+  end
+
+  function start()
     wake, next_tick = host.event(), host.now() + TICK
-    host.brief(serve, host.log_failure)
+    host.brief(serve, served)
   end
 
   function attendant.send(link)

@@ -223,6 +223,29 @@ describe("while nobody receives, over a stream", function()
   end)
 end)
 
+describe("a stream that raises", function()
+  it("does not keep other connections from sending", run(function()
+    local handler, done = busy()
+    local host = memory.host()
+    local bound = duplex.bind(host)
+    local failures = {}
+    function host.log_failure(failure) failures[#failures + 1] = failure end
+    local server = assert(bound.serve({ log = false }, handler))
+    local list = {}
+    for i = 1, 3 do list[i] = assert(bound.connect(server.url)) end
+    both.settle()
+    host.made[1].client.offer = function() error("a defect") end
+    for i = 1, 3 do list[i]:send("x") end
+    both.settle()
+    assert.matches("a defect", failures[1], 1, true)
+    for i = 2, 3 do assert.equal(0, list[i].outbox) end
+    list[2]:send("y")
+    both.settle()
+    assert.equal(0, list[2].outbox)
+    done:set()
+  end))
+end)
+
 describe("a stream is closed", function()
   local function closed(ends)
     for _ = 1, 200 do
