@@ -256,13 +256,13 @@ function stream.transport(host)
     local link = extra(ws).link
     if not link or link.over then return true end
     local receives = what == "input"
-    if receives and link.receiving then
-      error("another task is receiving from this connection", 0)
-    end
     take_turns(link)
     if not receives then core.pump(ws, now()) end
     push(link, true)
     if link.over or receives and link.ending then return true end
+    if receives and link.receiving then -- found out behind all that may wait
+      error("another task is receiving from this connection", 0)
+    end
     link.receiving = receives or link.receiving
     local ok, message, id
     if READS[what] and not link.reading and core.hungry(ws) then

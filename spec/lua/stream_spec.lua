@@ -246,6 +246,21 @@ describe("a stream that raises", function()
   end))
 end)
 
+describe("a second receiver", function()
+  case("is told so when both begin after much that came", function(plain)
+    local ws = joined(each, nil, nil, plain)
+    ws:send(("x"):rep(100000), "binary")
+    assert.equal(100000, #ws:receive(1))
+    local results = {}
+    for i = 1, 2 do
+      both.task(function() results[i] = { duplex.pcall(ws.receive, ws, 0.1) } end)
+    end
+    duplex.sleep(0.2)
+    assert.equal("TIMEOUT", results[1][4])
+    assert.matches("another task is receiving", results[2][2], 1, true)
+  end)
+end)
+
 describe("a stream is closed", function()
   local function closed(ends)
     for _ = 1, 200 do
