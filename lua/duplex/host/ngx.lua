@@ -80,7 +80,7 @@ end
 local function watch(premature)
   if premature then return ngx.timer.at(0, all_go_away) end
   for ws, s in pairs(live) do
-    if s.owner.gone then bury(ws, s) end
+    if s.gone then bury(ws, s) end
   end
   watching = next(live) ~= nil and ngx.timer.at(LOOK, watch) ~= nil
 end

@@ -7,7 +7,6 @@
 local tasks = require "duplex.host.ngx_tasks"
 local threads = require "duplex.host.ngx_threads"
 
-local ngx = rawget(_G, "ngx")
 local get_request = require("resty.core.base").get_request
 local await, signal, send = threads.await, threads.signal, threads.send
 
@@ -23,12 +22,20 @@ local metatable = { __index = stream }
 
 local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 
+-- What stands for a request: a userdata that only a light thread of it holds, and
+-- which so becomes garbage with it, whatever ended it.
+local function witness(self)
+  local userdata = rawget(_G, "newproxy")(true)
+  getmetatable(userdata).__gc = function() self.gone = true end
+  return userdata
+end
+
 --- From now on all tasks may use it.
 ---@param send_timeout number|nil seconds that the peer may take no byte
 function stream:share(send_timeout)
   self.alone = nil
   self.socket:settimeouts(SILENCE, milliseconds(send_timeout), SILENCE)
-  threads.start(self)
+  threads.start(self, witness(self))
 end
 
 --- Does the running task belong to the same request? The address of one that was
@@ -115,19 +122,8 @@ function stream:close()
   self:wake()
   self:over()
   if self.alone then return self:finish() end
+  signal(self, self.free, "queueing")
   signal(self, self.ending, "guarding")
-end
-
--- What stands for a request. Nothing but its ctx holds the userdata, which so
--- becomes garbage with it, whatever ended it.
-local function here()
-  local ctx = ngx.ctx
-  if not ctx.duplex then
-    local owner, witness = {}, rawget(_G, "newproxy")(true)
-    getmetatable(witness).__gc = function() owner.gone = true end
-    ctx.duplex = { owner = owner, witness = witness }
-  end
-  return ctx.duplex.owner
 end
 
 --- A stream over a cosocket of the request that runs.
@@ -136,7 +132,7 @@ end
 ---  finish(s): what is then left to do, by a task of the request
 ---@return table stream
 return function(socket, fields)
-  fields.socket, fields.owner, fields.request = socket, here(), get_request()
+  fields.socket, fields.request = socket, get_request()
   fields.alone, fields.chunks, fields.ahead = true, {}, 0
   return setmetatable(fields, metatable)
 end

@@ -16,6 +16,7 @@ local tasks = require "duplex.host.ngx_tasks"
 local ngx = rawget(_G, "ngx")
 
 local AHEAD = 65536 -- bytes to read before somebody wants them
+local LINGER = 10 -- seconds that a peer has, after the end, to take what is left
 
 local threads = {}
 
@@ -65,6 +66,7 @@ function threads.send(self, bytes)
     self:wake() -- whoever reads learns of it
   end
   signal(self, self.free, "queueing")
+  signal(self, self.ending, "draining")
   return ok, why
 end
 
@@ -77,21 +79,34 @@ local function write_on(self)
   end
 end
 
-local function guard(self)
+-- Waits until what was to be sent is.
+local function drain(self)
+  local deadline = tasks.now() + LINGER
+  while (self.busy or self.queue) and not self.lost do
+    local left = deadline - tasks.now()
+    if left <= 0 then return end
+    await(self, self.ending, "draining", left)
+  end
+end
+
+-- Nobody else holds the witness: see ngx_stream.lua.
+local function guard(self, witness)
   local reader = ngx.thread.spawn(read_on, self)
   local writer = ngx.thread.spawn(write_on, self)
   while not self.closed do await(self, self.ending, "guarding") end
+  drain(self)
   ngx.thread.kill(reader)
   ngx.thread.kill(writer)
   self:finish()
+  return witness
 end
 
 --- Starts them.
-function threads.start(self)
+function threads.start(self, witness)
   self.input, self.room = semaphore.new(), semaphore.new()
   self.output, self.free = semaphore.new(), semaphore.new()
   self.ending = semaphore.new()
-  ngx.thread.spawn(guard, self)
+  ngx.thread.spawn(guard, self, witness)
 end
 
 return threads
