@@ -27,6 +27,12 @@ local connections, count = {}, 0
 
 local function arrived() end -- handshakes are not counted: nginx has had them
 
+-- Hooks may wait, and the worker begin to exit meanwhile.
+local at_the_moment = {}
+function at_the_moment.__index(_, name)
+  return name == "stopping" and ngx.worker.exiting() or nil
+end
+
 local function cannot(name, level)
   error(("host 'nginx' cannot honour the option '%s': say it in nginx.conf"):format(name), level + 1)
 end
@@ -69,9 +75,9 @@ local function open(fn, done, ws)
   ngx.status = 101 -- for the access log; later it could not be said
   local socket, problem = ngx.req.socket(true)
   if not socket then error("no raw socket of the request: " .. problem) end
+  local address, port = host.remote()
   host.attach(ws, socket, {
-    address = ngx.var.remote_addr, port = tonumber(ngx.var.remote_port),
-    finish = nothing_left, over = forget, ws = ws,
+    address = address, port = port, finish = nothing_left, over = forget, ws = ws,
   })
   count = count + 1
   host.opened(ws)
@@ -112,14 +118,13 @@ function duplex.upgrade(given, handler)
   local ws = core.connection("server", core.settings(checked), host.class, now)
   if ngx.var.scheme == "https" then core.secure(ws, true) end
   core.feed(ws, raw, now)
-  handshake(ws, {
+  handshake(ws, setmetatable({
     options = checked, transport = host.transport, log = write_log, respond = respond,
     handler = handler, handled = ending(write_log), connections = connections, waiting = {},
     count = count + 1, max_connections = checked.max_connections or math.huge,
     arrived = arrived, trusted = checked.proxies and forwarded.trust(checked.proxies),
-    stopping = ngx.worker.exiting(),
     host = { spawn = open, now = host.now, pcall = pcall, unsent = host.unsent },
-  })
+  }, at_the_moment))
 end
 
 -- What of TLS nginx does for us. All else is for its configuration.

@@ -43,12 +43,19 @@ transport.secure, transport.tls = nil, nil -- OpenSSL is nginx's own
 
 local function stream_of(ws) return connection.extra(ws).link.stream end
 
+--- Who made the request that runs.
+---@return string address, integer|nil port
+function host.remote()
+  local address = ngx.var.remote_addr
+  return address == "unix:" and "unix" or address, tonumber(ngx.var.remote_port)
+end
+
 -- Before its upgrade a connection has no stream.
 local peer = transport.peer
 function transport.peer(ws)
   local address, port = peer(ws)
   if address or ngx.get_phase() ~= "content" then return address, port end
-  return ngx.var.remote_addr, tonumber(ngx.var.remote_port)
+  return host.remote()
 end
 
 host.class = connection.class(host, transport)
@@ -105,6 +112,7 @@ function host.opened(ws)
   live[ws] = s
   tasks.hold(1)
   watching = watching or ngx.timer.at(LOOK, watch) ~= nil
+  if host.exiting() then go_away(ws) end -- watch has been called, for the last time
 end
 
 -- ---- clients ----
