@@ -61,6 +61,43 @@ function app.stats()
   ngx.say(stats.connections, " ", stats.worker, " ", stats.pid)
 end
 
+--- Sends much, and is over.
+function app.much()
+  duplex.upgrade({ high_mark = 1000000, max_outbox = 10000000 }, function(ws)
+    ws:receive()
+    for i = 1, 40 do assert(ws:try_send(string.char(64 + i):rep(99800))) end
+    ngx.sleep(0.3)
+    ws:receive()
+  end)
+end
+
+--- Has a context of its own.
+function app.context()
+  duplex.upgrade(function(ws)
+    ngx.ctx = {}
+    for data in ws:messages() do
+      collectgarbage()
+      collectgarbage()
+      ws:send(data)
+    end
+  end)
+end
+
+function app.address()
+  duplex.upgrade({ proxies = { "unix" } }, function(ws) ws:send(ws.address) end)
+end
+
+--- As many timers as may run, for two seconds.
+function app.timers()
+  for _ = 1, 300 do ngx.timer.at(0, function() ngx.sleep(2) end) end
+  ngx.say("begun")
+end
+
+--- Decides after a while.
+function app.slow()
+  duplex.upgrade({ on_request = function() ngx.sleep(1) end }, echo)
+end
+
 --- Asks another location for each message.
 function app.ask()
   duplex.upgrade(function(ws)
@@ -85,6 +122,8 @@ function app.exit()
     ngx.exit(ngx.ERROR)
   end)
 end
+
+function app.running() ngx.say(ngx.timer.running_count()) end
 
 function app.collect()
   collectgarbage()

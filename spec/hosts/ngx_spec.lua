@@ -17,8 +17,8 @@ local volumes = require "spec.support.volumes"
 local describe = applies.where(not nginx.lacks, nginx.lacks, describe)
 local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
 local NAMES = { "echo", "chat", "push", "flood", "close", "idle", "busy", "asleep", "stats", "ask", "fail", "failing_task",
-  "exit", "collect", "misuse", "room", "say", "bus", "connect", "tell",
-  "large", "count", "nest", "meddle" }
+  "exit", "collect", "much", "context", "address", "timers", "slow", "running", "misuse", "room", "say",
+  "bus", "connect", "tell", "large", "count", "nest", "meddle" }
 
 local function locations()
   local list = { "location / { " .. APP:format("echo") .. " }" }
@@ -30,8 +30,8 @@ end
 
 local function serve(more) return "server { listen 127.0.0.1:$PORT; " .. locations() .. (more or "") .. " }" end
 
-local function connect(self, path, changes)
-  local peer = raw.tcp(self.port)
+local function connect(self, path, changes, peer)
+  peer = peer or raw.tcp(self.port)
   peer:write((raw.request(changes):gsub("^GET /", "GET " .. path, 1)))
   local head = peer:head()
   assert(head:find("^HTTP/1.1 101 "), head)
@@ -49,6 +49,15 @@ local function close(peer)
   peer:send(0x88, bytes.close(1000))
   peer:until_close()
   peer:close()
+end
+
+-- Waits until a worker that is to exit has.
+local function gone(self, pid)
+  self:wait(function()
+    local file = io.open("/proc/" .. pid .. "/stat")
+    if file then file:close() end
+    return not file
+  end)
 end
 
 -- Waits for a line of /stats.
@@ -157,7 +166,15 @@ end)
 describe("nginx:", function()
   local self
 
-  before_each(function() self = nginx.start(serve()) end)
+  before_each(function()
+    local narrow = nginx.free_ports(1)[1]
+    self = nginx.start(serve(("listen 127.0.0.1:%d sndbuf=32k;"):format(narrow) .. [[
+      listen unix:$FOLDER/plain.sock; location = /proxied {
+      proxy_pass http://unix:$FOLDER/plain.sock:/address; proxy_http_version 1.1;
+      proxy_set_header Connection upgrade; proxy_set_header Upgrade websocket;
+      proxy_set_header X-Forwarded-For 192.0.2.7; }]]))
+    self.narrow = narrow
+  end)
   after_each(function() self:stop() end)
 
   it("neither OpenSSL of ours nor libuv is loaded, and no module but the core", function()
@@ -292,15 +309,26 @@ describe("nginx:", function()
     assert.truthy(self:complaints():find("task failed: .*in a task.*stack traceback"))
   end)
 
-  it("a request that is cut off in its handler is forgotten", function()
+  it("a proxy on a Unix socket is believed as \"unix\"", function()
+    local peer = connect(self, "/proxied")
+    assert.equal("192.0.2.7", message(peer))
+    peer:close()
+  end)
+
+  it("a request that is cut off in its handler is forgotten, no other", function()
+    local other = connect(self, "/context")
+    other:send(0x81, "before")
+    assert.equal("before", message(other))
     local peer = connect(self, "/exit")
-    assert.equal(1, connections(self))
+    assert.equal(2, connections(self))
     peer:send(0x81, "x")
     peer:eof()
     self:wait(function()
       self:get("/collect")
-      return connections(self) == 0
+      return connections(self) == 1
     end)
+    other:send(0x81, "after")
+    assert.equal("after", message(other))
   end)
 
   it("a reload closes with 1001, and the old worker goes", function()
@@ -317,13 +345,55 @@ describe("nginx:", function()
       assert.equal(1001, code)
       peers[i]:send(0x88, bytes.close(1001))
     end
-    self:wait(function()
-      local file = io.open("/proc/" .. old .. "/stat")
-      if file then file:close() end
-      return not file
-    end)
+    gone(self, old)
     close(connect(self, "/echo"))
     assert.equal("", self:complaints())
+  end)
+
+  it("a hook that waits while a reload comes lets nobody in", function()
+    local peer = raw.tcp(self.port)
+    peer:write((raw.request():gsub("^GET /", "GET /slow", 1)))
+    socket.sleep(0.2)
+    self:signal("HUP")
+    local head = peer:head()
+    assert.truthy(head:find("^HTTP/1.1 503 "), head)
+    peer:close()
+  end)
+
+  it("a worker that had connections, and is idle, goes with a reload", function()
+    for _, count in ipairs { "%d", "0" } do
+      close(connect(self, "/echo"))
+      self:wait(function() return select(2, self:get("/running")):find("\n" .. count .. "\n") end)
+      local old = self:workers()[1]
+      self:signal("HUP")
+      gone(self, old)
+    end
+    assert.equal("", self:complaints())
+  end)
+
+  it("what was sent before the end comes whole", function()
+    local peer = connect(self, "/much", nil, raw.tcp(self.narrow, 4096))
+    peer:send(0x81, "go")
+    socket.sleep(0.1)
+    peer:send(0x88, bytes.close(1000))
+    socket.sleep(0.5)
+    for i = 1, 40 do
+      assert.equal(string.char(64 + i):rep(99800), message(peer))
+      socket.sleep(0.02)
+    end
+    assert.equal(1000, (peer:until_close()))
+    peer:close()
+  end)
+
+  it("timers that nginx drops are asked for again", function()
+    self:get("/timers")
+    local peers = {}
+    for i = 1, 5 do peers[i] = connect(self, "/echo") end
+    socket.sleep(2.5)
+    self:get("/push?text=late&how=broadcast")
+    for i = 1, 5 do assert.equal("late", message(peers[i])) end
+    for i = 1, 5 do close(peers[i]) end
+    self:wait(function() return connections(self) == 0 end)
   end)
 end)
 

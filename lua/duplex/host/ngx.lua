@@ -62,7 +62,7 @@ host.class = connection.class(host, transport)
 
 -- ---- connections that live ----
 
-local live, watching = {}, false -- streams by connection
+local live, looks = {}, nil -- streams by connection; when watch is due
 
 local function go_away(ws)
   core.close(ws, 1001, "", host.now())
@@ -89,7 +89,15 @@ local function watch(premature)
   for ws, s in pairs(live) do
     if s.gone then bury(ws, s) end
   end
-  watching = next(live) ~= nil and ngx.timer.at(LOOK, watch) ~= nil
+  tasks.begin()
+  if looks and looks < tasks.now() + LOOK / 2 then looks = nil end -- it was this one
+  looks = next(live) and tasks.timer(looks, LOOK, watch)
+end
+
+-- Should nginx have dropped one of these timers.
+function tasks.look()
+  if host.exiting() then return all_go_away() end
+  looks = tasks.timer(looks, LOOK, watch)
 end
 
 --- A stream over a cosocket of this request becomes that of a connection.
@@ -111,7 +119,7 @@ function host.opened(ws)
   s:share(core.send_timeout(ws))
   live[ws] = s
   tasks.hold(1)
-  watching = watching or ngx.timer.at(LOOK, watch) ~= nil
+  looks = tasks.timer(looks, LOOK, watch)
   if host.exiting() then go_away(ws) end -- watch has been called, for the last time
 end
 

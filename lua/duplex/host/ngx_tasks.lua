@@ -10,6 +10,9 @@ local semaphore = require "ngx.semaphore"
 local ngx = rawget(_G, "ngx")
 
 local FOREVER = 1000000 -- seconds
+local HELD, UNUSED = 1, 0.1 -- seconds between looks whether the pool can end
+local LATE = 1 -- seconds after which a timer that has not begun was dropped
+local TURN = 0.1 -- seconds to wait for one that has nothing to do but begin
 local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error = ngx.ERR }
 
 -- nginx's own clock is behind while it does not look at events, and costs more.
@@ -56,7 +59,7 @@ end
 
 function event:set()
   self.on = true
-  if self.waiting == 0 then return end
+  if self.waiting == 0 then return tasks.begin() end -- who is to wait may not have begun
   self.turn = self.turn + 1
   self.sema:post(self.waiting)
 end
@@ -80,7 +83,9 @@ function tasks.spawn(...) ngx.thread.spawn(tasks.call, ...) end
 
 local jobs, first, last = {}, 1, 0
 local ready = semaphore.new() -- posted for idle threads of the pool
-local idle, busy, pool, held = 0, 0, false, 0
+local ending = semaphore.new() -- posted when the pool may have to end
+local idle, busy, held = 0, 0, 0
+local pool, asked = false, nil -- has it begun; when its timer has to begin
 
 -- A light thread of the pool. One is always left idle, for what requests have to
 -- have done: they cannot start another.
@@ -92,9 +97,7 @@ local function work()
       if idle == 0 then ngx.thread.spawn(work) end
       tasks.call(unpack(job, 1, job.n))
       busy = busy - 1
-    elseif busy == 0 and held == 0 and ngx.worker.exiting() then
-      pool = false
-      if idle > 0 then ready:post(idle) end
+    elseif not pool then
       return
     else
       idle = idle + 1
@@ -104,23 +107,54 @@ local function work()
   end
 end
 
+--- What the host does every second while something holds the pool.
+function tasks.look() end
+
+-- The timer of the pool. It ends when it was not used for a while: a worker that
+-- exits waits for its timers, and so does the Lua state of a request where
+-- lua_code_cache is off.
+local function keep()
+  if pool then return end
+  pool, asked = true, nil
+  ngx.thread.spawn(work)
+  local seen
+  repeat
+    seen = last
+    tasks.await(ending, held > 0 and HELD or UNUSED)
+    if held > 0 then tasks.look() end
+  until busy == 0 and held == 0 and last == seen and first > last
+  pool = false
+  if idle > 0 then ready:post(idle) end
+end
+
+--- Asks nginx for a timer, and again when it has dropped the one before: of more
+--- than lua_max_running_timers it only logs that.
+---@param due number|nil when the one that was asked for had to begin
+---@return number|nil due
+function tasks.timer(due, delay, fn)
+  local now = tasks.now()
+  if due and now < due + LATE then return due end
+  return ngx.timer.at(delay, fn) and now + delay or nil
+end
+
+--- Sees to it that tasks of the worker begin.
+function tasks.begin()
+  if not pool and jobs[first] then asked = tasks.timer(asked, 0, keep) end
+end
+
 --- The same as a task of the worker.
 function tasks.brief(...)
   last = last + 1
   jobs[last] = { n = select("#", ...), ... }
-  if not pool then
-    pool = true
-    assert(ngx.timer.at(0, function() work() end))
-  elseif idle > 0 then
-    ready:post(1)
-  end
+  if pool and idle > 0 then return ready:post(1) end
+  tasks.begin()
 end
 
---- While something holds the pool, it does not end with the worker.
+--- While something holds the pool, it does not end.
 ---@param by integer 1 or -1
 function tasks.hold(by)
   held = held + by
-  if held == 0 and idle > 0 then ready:post(1) end
+  if held == 0 and pool then ending:post(1) end
 end
 
 -- ---- sleeping ----
@@ -128,17 +162,18 @@ end
 -- Waits until nginx has looked at its events: ngx.sleep(0) logs a warning where
 -- nginx lacks a patch of OpenResty's, and who only posts semaphores starves them.
 local turn
-local function turn_over()
-  turn:set()
-  turn = nil
+local function turn_over(_, mine)
+  mine:set()
+  if turn == mine then turn = nil end
 end
 
 local function next_turn()
+  local mine = turn or tasks.event()
   if not turn then
-    if not ngx.timer.at(0, turn_over) then return ngx.sleep(0.001) end
-    turn = tasks.event()
+    if not ngx.timer.at(0, turn_over, mine) then return ngx.sleep(0.001) end
+    turn = mine
   end
-  turn:wait()
+  if not mine:wait(TURN) and turn == mine then turn = nil end
 end
 
 function tasks.sleep(seconds)
