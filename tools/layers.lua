@@ -30,21 +30,24 @@ local LAYER = { init = "top", puc51 = "core" } -- which all may use
 for name in pairs(set "reconnect heartbeat json rpc hub browser") do
   LAYER[name] = "helper"
 end
-for name in pairs(set "ngx ngx_bus cqueues copas luv") do LAYER[name] = "top" end
+for name in pairs(set "options log failure") do LAYER[name] = "shared" end
+for name in pairs(set "bind ngx ngx_bus cqueues copas luv") do LAYER[name] = "top" end
 for name in pairs(set "core socket tls loop secure") do LAYER[name] = name end
 
 local LUA = {
   core = {},
-  -- Only the table that it is given, with the public API.
-  helper = {},
-  middle = set "middle core secure",
+  -- Of connections only the table that it is given, with the public API.
+  helper = set "helper shared",
+  -- The middle's, but good for helpers too: it knows of no connection.
+  shared = set "middle shared",
+  middle = set "middle shared core secure",
   -- The one place that loads OpenSSL, and only when somebody needs it.
-  secure = set "middle core tls",
-  -- Binds the middle to a host.
-  top = set "middle core secure host top",
+  secure = set "middle shared core tls",
+  -- Binds the middle to a host, and helpers to what that gives.
+  top = set "middle shared core secure host top helper",
   -- The one place that may use modules of others: those of its event loop.
-  host = set "middle core host socket tls loop other",
-  command = set "top command core loop",
+  host = set "middle shared core host socket tls loop other",
+  command = set "top shared command core loop",
 }
 
 local problems = 0
@@ -83,7 +86,9 @@ local function layer_of(name)
   if name == "duplex" then return "top" end
   local first, rest = name:match("^duplex[./]([%w_]+)(.*)$")
   if not first then return "other" end
-  if rest ~= "" then return first end -- host/native, command/echo
+  if rest ~= "" then -- host/native, command/echo, hub/topics
+    return LAYER[first] == "helper" and "helper" or first
+  end
   return LAYER[first] or first == "command" and first or "middle"
 end
 

@@ -23,6 +23,21 @@ local NEEDS = {
   spawn = { "spawn", "log_failure" },
 }
 
+-- What is built on the public API alone, loaded when it is first used: each
+-- module returns a function that makes its part for a bound table.
+---@type table<string, fun(): fun(duplex: duplex): any>
+local HELPERS = {
+}
+
+-- The field of a bound table that is missing so far.
+local function load_helper(duplex, name)
+  local load = HELPERS[name]
+  if not load then return nil end
+  local helper = load()(duplex)
+  rawset(duplex, name, helper)
+  return helper
+end
+
 local function missing(host, name)
   return function()
     error(("%s has no %s"):format("host '" .. tostring(host.name) .. "'", name), 2)
@@ -99,7 +114,7 @@ local function bind(host)
   --- Two joined connections in memory, client and server.
   ---@type fun(request?: table): duplex.Connection, duplex.Connection
   duplex.pair = duplex.pair or pair.new(host)
-  return duplex
+  return setmetatable(duplex, { __index = load_helper })
 end
 
 return bind

@@ -4,7 +4,7 @@
 
 ---@class duplex.option
 ---@field name string "tls.ca" is the ca of the table tls
----@field role "server"|"client"|"both"
+---@field role "server"|"client"|"both"|string or the helper that it is for
 ---@field type string as in error texts; "number or false": 0 and false = off
 ---@field default any nil = none
 ---@field min? number of a string or list: bytes or elements

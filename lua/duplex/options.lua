@@ -177,12 +177,15 @@ local function unknown(rows, prefix, role, name, known)
     .. (near and (" (did you mean '%s%s'?)"):format(prefix, near) or "")
 end
 
+-- Roles that "both" means; others are those of helpers, such as "hub".
+local CONNECTS = { server = true, client = true }
+
 -- Checks a table against the rows of a level: "" is the outermost, "tls." that
 -- of the table tls. Returns the error text, or nil and the checked copy.
 local function check_table(level, prefix, role, given)
   local checked, by_name, known = {}, {}, {}
   for _, row in ipairs(levels[level]) do
-    if row.role == role or row.role == "both" then
+    if row.role == role or row.role == "both" and CONNECTS[role] then
       known[#known + 1] = row.key
       by_name[row.key], checked[row.key] = row, row.default
     end
