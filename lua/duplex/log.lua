@@ -55,12 +55,17 @@ function log.writer(option)
   end
 end
 
---- First line of a failure, and its traceback as a field.
----@param failure string as the scheduler gives it
----@return string first, string|nil rest
-function log.split(failure)
+--- Logs what a task died of: its first line, and the traceback as a field.
+---@param write fun(level: string, message: string, fields: table)
+---@param what string "handler failed"
+---@param failure string|nil as the scheduler gives it; without one nothing is logged
+---@param fields? table what else there is to say; gets the traceback
+function log.failure(write, what, failure, fields)
+  if not failure then return end
   local first, rest = failure:match("^(.-)\n(.*)$")
-  return first or failure, rest
+  fields = fields or {}
+  fields.traceback = rest
+  write("error", what .. ": " .. (first or failure), fields)
 end
 
 return log

@@ -89,9 +89,8 @@ end
 local function ending(write_log)
   return function(failure, ws)
     if failure then
-      local first, rest = log.split(failure)
-      write_log("error", "handler failed: " .. first,
-        { connection = ws.id, address = ws.address, traceback = rest })
+      log.failure(write_log, "handler failed", failure,
+        { connection = ws.id, address = ws.address })
     end
     ws:close(failure and 1011 or 1000)
     connections[ws] = nil

@@ -15,7 +15,6 @@
 
 local broadcast = require "duplex.broadcast"
 local core = require "duplex.core"
-local log = require "duplex.log"
 local tasks = require "duplex.host.ngx_tasks"
 
 local ngx = rawget(_G, "ngx")
@@ -30,7 +29,7 @@ local bus = {}
 local metatable = { __index = bus, __name = "duplex.bus" }
 
 local function log_failure(problem)
-  if problem then ngx.log(ngx.ERR, log.line("error", "duplex.bus: " .. tostring(problem))) end
+  if problem then tasks.log("error", "duplex.bus: " .. tostring(problem)) end
 end
 
 local function last_number(self)
@@ -93,7 +92,7 @@ local function deliver(self, number, topic, data, kind)
   for fn in pairs(joined(subscribers.functions, number)) do
     if subscribers.functions[fn] then -- still
       local fine, problem = pcall(fn, data, kind)
-      if not fine then ngx.log(ngx.ERR, log.line("error", "subscriber failed: " .. tostring(problem))) end
+      if not fine then tasks.log("error", "subscriber failed: " .. tostring(problem)) end
     end
   end
 end

@@ -32,9 +32,8 @@ local function leave(self, ws)
 end
 
 local function log_failure(self, what, failure, ws)
-  local first, rest = log.split(failure)
-  self.log("error", what .. ": " .. first,
-    { connection = ws.id, address = ws.address, proxy = ws.proxy, traceback = rest })
+  log.failure(self.log, what, failure,
+    { connection = ws.id, address = ws.address, proxy = ws.proxy })
 end
 
 -- What the scheduler calls when a handler, or a handshake, is over.

@@ -89,11 +89,7 @@ local function run_task(fn, done, args)
   done(not fine and failure or nil, args[1])
 end
 
-local function log_failure(failure)
-  if not failure then return end
-  local first, rest = log.split(failure)
-  log.stderr("error", "task failed: " .. first, { traceback = rest })
-end
+local function log_failure(failure) log.failure(log.stderr, "task failed", failure) end
 
 -- Functions that stop what runs; see native.lua, whose meaning they have.
 local function add_running(host, loop, sleepers)

@@ -76,9 +76,7 @@ native.class = connection.class(native, native.transport)
 
 --- What a task died of, for want of anybody who cares.
 function native.log_failure(failure)
-  if not failure then return end
-  local first, rest = log.split(failure)
-  log.stderr("error", "task failed: " .. first, { traceback = rest })
+  log.failure(log.stderr, "task failed", failure)
 end
 
 --- Descriptors that this process may have.

@@ -33,11 +33,7 @@ function tasks.log(level, message, fields)
   ngx.log(LEVELS[level], log.line(level, message, fields))
 end
 
-function tasks.log_failure(problem)
-  if not problem then return end
-  local first, rest = log.split(problem)
-  tasks.log("error", "task failed: " .. first, { traceback = rest })
-end
+function tasks.log_failure(problem) log.failure(tasks.log, "task failed", problem) end
 
 -- ---- events ----
 
