@@ -4,6 +4,7 @@
 local connection = require "duplex.connection"
 local core = require "duplex.core"
 local dial = require "duplex.dial"
+local failure = require "duplex.failure"
 local options = require "duplex.options"
 local proxy = require "duplex.proxy"
 local response = require "duplex.response"
@@ -159,7 +160,7 @@ function client.connect(host, address, given)
   if not parts then return nil, message, id end
   if host.exiting() then
     host.sleep(0) -- so that trying again and again lets the loop stop
-    return nil, "STOPPED: the loop is stopping", "STOPPED"
+    return failure.of("STOPPED", "the loop is stopping")
   end
   -- What it takes to get there. dial.lua and its users read it, nobody changes
   -- it: a redirect leads to another one, see follow.
@@ -176,7 +177,7 @@ function client.connect(host, address, given)
     ws, instead, message, id, answer = handshake(attempt, ws)
     if ws and host.exiting() then
       dial.drop(attempt, ws, 1001)
-      return nil, "STOPPED: the loop is stopping", "STOPPED"
+      return failure.of("STOPPED", "the loop is stopping")
     elseif ws then
       host.clients[core.id(ws)] = ws
       if host.opened then host.opened(ws) end

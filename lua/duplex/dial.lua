@@ -3,20 +3,18 @@
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 
 local dial = {}
 
 local STAGGER = 0.25 -- seconds before the next address is tried, RFC 8305 5
 
--- A message without the id that it begins with.
-local function bare(message) return (message:gsub("^%u+: ", "")) end
-
 --- The failure of an attempt whose time is up.
 ---@param attempt table
 ---@param what string "no connection to ..."
 function dial.timed_out(attempt, what)
-  return nil, ("TIMEOUT: %s within open_timeout (%g s)"):format(what,
-    attempt.options.open_timeout), "TIMEOUT"
+  return failure.of("TIMEOUT", ("%s within open_timeout (%g s)"):format(what,
+    attempt.options.open_timeout))
 end
 
 --- Seconds left for an attempt, nil without a limit.
@@ -32,7 +30,7 @@ end
 ---@return boolean|nil more, string? message, string? id "LOST" when it is over
 function dial.input(attempt, ws)
   local ok, message, id = attempt.host.transport.wait(ws, "input", dial.left(attempt))
-  if ok and core.state(ws) == "closed" then return nil, "LOST: it is over", "LOST" end
+  if ok and core.state(ws) == "closed" then return failure.of("LOST", "it is over") end
   return ok, message, id
 end
 
@@ -45,7 +43,8 @@ function dial.no_answer(attempt, peer, message, id)
   if id == "TIMEOUT" then return dial.timed_out(attempt, peer.silence) end
   -- With TLS 1.3 a server refuses our certificate after the handshake.
   if id == "TLS" and peer.id == "HANDSHAKE" then return nil, message, id end
-  local what = id == "LOST" and peer.name .. " hung up before it answered" or bare(message)
+  local what = id == "LOST" and peer.name .. " hung up before it answered"
+    or failure.text(message)
   return nil, peer.id .. ": " .. what, peer.id
 end
 
@@ -87,7 +86,7 @@ local function try(race, address)
   race.running = race.running - 1
   if not ok then
     table.insert(race.failures, ("%s (%s port %d)"):format(
-      bare(message), address, race.port))
+      failure.text(message), address, race.port))
   elseif race.winner or race.over then
     dial.drop(attempt, ws)
   else
@@ -129,7 +128,7 @@ local function dial_one(attempt, address, port, what)
   local ok, message, id = attempt.host.connect(ws, address, port, dial.left(attempt))
   if ok then return ws end
   if id == "TIMEOUT" then return dial.timed_out(attempt, "no connection to " .. what) end
-  local why = bare(message)
+  local why = failure.text(message)
   -- Hosts that connect to names may find out only then.
   if id == "DNS" then return nil, ("DNS: %s: %s"):format(what, why), "DNS", why end
   return nil, ("CONNECT: %s (%s)"):format(why,
@@ -147,7 +146,8 @@ function dial.resolve(attempt, name, role)
   if id == "TIMEOUT" then
     return dial.timed_out(attempt, (role or "") .. name .. " was not resolved")
   end
-  return nil, ("DNS: %s: %s"):format(name, bare(message)), "DNS", bare(message)
+  local why = failure.text(message)
+  return nil, ("DNS: %s: %s"):format(name, why), "DNS", why
 end
 
 --- A connection to one of the addresses of a host.

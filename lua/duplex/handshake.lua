@@ -9,6 +9,7 @@
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 local forwarded = require "duplex.forwarded"
 local http = require "duplex.http"
 local origin = require "duplex.origin"
@@ -79,7 +80,7 @@ local function refuse_head(self, ws, message, id, first)
   if id == "TLS" then self.log("info", message, who(ws)) end
   if not status or (id == "TIMEOUT" and not first) then return end
   if message:find("max_header_bytes", 1, true) then status = 431 end
-  local answer = http.answer(status, (message:gsub("^%u+: ", "")))
+  local answer = http.answer(status, failure.text(message))
   answer.close = true
   respond(self, ws, answer)
 end

@@ -1,15 +1,17 @@
 -- SPDX-License-Identifier: MIT
 -- From the options of a server to sockets that listen, for any host.
 
+local failure = require "duplex.failure"
+
 local listening = {}
 
 local function close_all(listeners)
   for _, listener in ipairs(listeners) do listener:close() end
 end
 
-local function failure(message, where)
-  local text = message:gsub("^%u+: ", "")
-  return nil, ("ADDRESS: cannot listen on %s: %s"):format(where, text), "ADDRESS"
+local function cannot(message, where)
+  return failure.of("ADDRESS",
+    ("cannot listen on %s: %s"):format(where, failure.text(message)))
 end
 
 --- Listeners for checked options of a server.
@@ -24,11 +26,11 @@ function listening.open(options, resolve, listen)
   if place then
     local listener, message = listen(place, nil, options)
     if listener then return { listener } end
-    return failure(message, options.unix or "descriptor " .. place)
+    return cannot(message, options.unix or "descriptor " .. place)
   end
   local list, message = { "0.0.0.0", "::" }, nil
   if options.host ~= "*" then list, message = resolve(options.host) end
-  if not list then return failure(message, options.host) end
+  if not list then return cannot(message, options.host) end
   local listeners, port = {}, options.port
   for _, address in ipairs(list) do
     local listener, absent
@@ -39,10 +41,10 @@ function listening.open(options, resolve, listen)
       port = select(2, listener:address())
     elseif not absent or #list == 1 then
       close_all(listeners)
-      return failure(message, ("%s port %d"):format(address, port))
+      return cannot(message, ("%s port %d"):format(address, port))
     end -- a machine without IPv6 serves "*" and "localhost" on IPv4
   end
-  if #listeners == 0 then return failure(message, options.host) end
+  if #listeners == 0 then return cannot(message, options.host) end
   return listeners
 end
 

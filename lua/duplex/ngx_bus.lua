@@ -15,6 +15,7 @@
 
 local broadcast = require "duplex.broadcast"
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 local tasks = require "duplex.host.ngx_tasks"
 
 local ngx = rawget(_G, "ngx")
@@ -204,7 +205,7 @@ function bus:publish(topic, data, kind)
   if type(topic) ~= "string" then error("the topic must be a string, got " .. type(topic), 2) end
   core.encode(data, kind) -- raises what could not be sent
   if #topic + #data > self.limit then
-    return nil, ("TOO_BIG: lua_shared_dict: more than %d bytes"):format(self.limit), "TOO_BIG"
+    return failure.of("TOO_BIG", ("lua_shared_dict: more than %d bytes"):format(self.limit))
   end
   last_number(self) -- there is one
   local number, problem = self.dict:incr("last", 1)
@@ -214,7 +215,7 @@ function bus:publish(topic, data, kind)
     if not ok then store(self, number, pack(number, "", "", "x")) end -- nobody need wait for it
   end
   if self.watching then look(self) end
-  if not ok then return nil, "FULL: lua_shared_dict: " .. tostring(problem), "FULL" end
+  if not ok then return failure.of("FULL", "lua_shared_dict: " .. tostring(problem)) end
   return true
 end
 

@@ -3,6 +3,7 @@
 -- environment. Going through it is in tunnel.lua.
 
 local address = require "duplex.address"
+local failure = require "duplex.failure"
 local url = require "duplex.url"
 
 local proxy = {}
@@ -25,7 +26,7 @@ local VARIABLES = {
 ---@field password? string
 
 local function fail(from, what)
-  return nil, ("PROXY: %s (%s)"):format(what, from), "PROXY"
+  return failure.of("PROXY", ("%s (%s)"):format(what, from))
 end
 
 local function bad_socks_user(parts) -- RFC 1929 2
@@ -49,7 +50,7 @@ function proxy.parse(text, from)
   end
   local parts, message = url.parse("http://" .. rest)
   if not parts then
-    local what = message:gsub("^URL: ", ""):gsub('"http://', '"' .. scheme .. "://", 1)
+    local what = failure.text(message):gsub('"http://', '"' .. scheme .. "://", 1)
     return fail(from, what)
   end
   local problem = parts.target ~= "/" and "a path in the URL of a proxy"

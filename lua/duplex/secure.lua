@@ -4,20 +4,21 @@
 
 local core = require "duplex.core"
 local dial = require "duplex.dial"
+local failure = require "duplex.failure"
 local options = require "duplex.options"
 
 local secure = {}
 
 local MAX_CONTEXTS = 16 -- of clients, that are kept
 
-local function failure(what) return nil, "TLS: " .. what, "TLS" end
+local function failed(what) return failure.of("TLS", what) end
 
 local function load_tls()
   local fine, tls = pcall(function() return require "duplex.tls" end)
   if not fine then
-    return failure("the module duplex.tls cannot be loaded: " .. tostring(tls):match("[^\n]*"))
+    return failed("the module duplex.tls cannot be loaded: " .. tostring(tls):match("[^\n]*"))
   elseif tls.stamp ~= core.stamp then
-    return failure(("duplex.tls (%s) and duplex.core (%s) are not of one build")
+    return failed(("duplex.tls (%s) and duplex.core (%s) are not of one build")
       :format(tls.stamp, core.stamp))
   end
   return tls
@@ -30,7 +31,7 @@ local function unlocked(given)
   if type(given.passphrase) == "function" then
     local fine, text = pcall(given.passphrase)
     if not fine or type(text) ~= "string" then
-      return failure("the passphrase function gave no text: " .. tostring(text))
+      return failed("the passphrase function gave no text: " .. tostring(text))
     end
     copy.passphrase = text
   end
@@ -109,7 +110,7 @@ local function shake_hands(attempt, ws, engine, what)
     if id == "TIMEOUT" then
       return dial.timed_out(attempt, "no TLS handshake with " .. what)
     elseif id == "LOST" then
-      return failure(what .. " hung up during the TLS handshake")
+      return failed(what .. " hung up during the TLS handshake")
     elseif id then
       return nil, message, id
     end
@@ -148,7 +149,7 @@ function secure.client(attempt, ws, host, port, given)
   if attempt.host.secure then return attempt.host.secure(attempt, ws, host, port, given) end
   local begin = attempt.host.transport.secure
   if not begin then
-    return failure(("host '%s' has no TLS"):format(tostring(attempt.host.name)))
+    return failed(("host '%s' has no TLS"):format(tostring(attempt.host.name)))
   end
   given = given or options.tls_defaults("client")
   local context, message, id = client_context(given)

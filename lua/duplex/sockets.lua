@@ -13,17 +13,14 @@
 --   s:names(far)          -> address, port of the far end, or of this one
 --   s.path                of a Unix socket, whose names are of no use
 
+local failure = require "duplex.failure"
+
 local sockets = {}
 
 sockets.AGAIN, sockets.EOF = "nothing yet", "the peer sends no more"
 local AGAIN, EOF = sockets.AGAIN, sockets.EOF
 
---- nil, message, id
-function sockets.failure(id, text) return nil, ("%s: %s"):format(id, text), id end
-
-function sockets.timed_out() return nil, "TIMEOUT: timed out", "TIMEOUT" end
-
-local failure, timed_out = sockets.failure, sockets.timed_out
+sockets.failure, sockets.timed_out = failure.of, failure.timed_out
 local CLOSED = "this side is closed"
 
 local stream, listener = {}, {}
@@ -35,15 +32,15 @@ local function retry(self, id, now, timeout, step, ...)
   while not self.closed do
     local result, why = step(self, ...)
     if result then return result end
-    if why ~= AGAIN then return failure(why == EOF and "EOF" or id, why) end
+    if why ~= AGAIN then return failure.of(why == EOF and "EOF" or id, why) end
     local left = deadline and deadline - now()
     if left and left <= 0 or self.woken then
       self.woken = nil
-      return timed_out()
+      return failure.timed_out()
     end
     self:await("read", left)
   end
-  return failure(id, CLOSED)
+  return failure.of(id, CLOSED)
 end
 
 function stream:read(max, timeout)
@@ -51,10 +48,10 @@ function stream:read(max, timeout)
 end
 
 function stream:offer(bytes)
-  if self.closed then return failure("LOST", CLOSED) end
+  if self.closed then return failure.of("LOST", CLOSED) end
   local count, held = self:send(bytes)
   if count then return count, held end
-  return failure("LOST", held)
+  return failure.of("LOST", held)
 end
 
 function stream:write(bytes, timeout)
@@ -66,7 +63,7 @@ function stream:write(bytes, timeout)
     at = at + count
     if at > #bytes and not held then return true end
     local left = deadline and deadline - self.now()
-    if left and left <= 0 then return timed_out() end
+    if left and left <= 0 then return failure.timed_out() end
     self:await("write", left)
   end
 end
@@ -78,7 +75,7 @@ end
 
 function listener:accept()
   local s, message, id = retry(self, "LIMIT", self.now, nil, self.accepted)
-  if self.closed then return failure("CLOSED", CLOSED) end
+  if self.closed then return failure.of("CLOSED", CLOSED) end
   return s, message, id
 end
 

@@ -4,6 +4,7 @@
 local address = require "duplex.address"
 local core = require "duplex.core"
 local dial = require "duplex.dial"
+local failure = require "duplex.failure"
 
 local socks = {}
 
@@ -24,7 +25,7 @@ local REPLIES = { -- RFC 1928 6
 -- Those that another address of the same host may not get.
 local ELSEWHERE = { [3] = true, [4] = true, [5] = true, [6] = true, [8] = true }
 
-local function fail(what, ...) return nil, "PROXY: " .. what:format(...), "PROXY" end
+local function fail(what, ...) return failure.of("PROXY", what:format(...)) end
 
 -- The next n bytes that the proxy says.
 local function read(attempt, ws, n, stage)

@@ -29,6 +29,7 @@
 local attend = require "duplex.attend"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 local tls_stream = require "duplex.tls_stream"
 
 local stream = {}
@@ -302,7 +303,7 @@ function stream.transport(host)
     local link = extra(ws).link
     local early = core.take(ws, PIECE) or ""
     if early ~= "" and not begun then
-      return nil, "TLS: bytes came before the handshake", "TLS"
+      return failure.of("TLS", "bytes came before the handshake")
     end
     engine:feed(early)
     link.engine = engine

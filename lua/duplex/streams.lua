@@ -25,6 +25,7 @@
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 local listening = require "duplex.listening"
 local log = require "duplex.log"
 local options = require "duplex.options"
@@ -52,7 +53,7 @@ function event:wait(timeout)
   for i, other in ipairs(self) do
     if other == waiter then table.remove(self, i) end
   end
-  return nil, "TIMEOUT: timed out", "TIMEOUT"
+  return failure.timed_out()
 end
 
 function event:set()
@@ -85,11 +86,11 @@ local function traceback(problem) return debug.traceback(tostring(problem), 2) e
 
 -- What a task does: fn, then done, which also gets what fn died of.
 local function run_task(fn, done, args)
-  local fine, failure = xpcall(fn, traceback, unpack(args, 1, args.n))
-  done(not fine and failure or nil, args[1])
+  local fine, problem = xpcall(fn, traceback, unpack(args, 1, args.n))
+  done(not fine and problem or nil, args[1])
 end
 
-local function log_failure(failure) log.failure(log.stderr, "task failed", failure) end
+local function log_failure(problem) log.failure(log.stderr, "task failed", problem) end
 
 -- Functions that stop what runs; see native.lua, whose meaning they have.
 local function add_running(host, loop, sleepers)
@@ -109,8 +110,8 @@ local function add_running(host, loop, sleepers)
 
   local function each(list, stop)
     local left, all = 1, host.event()
-    local function done(failure)
-      log_failure(failure)
+    local function done(problem)
+      log_failure(problem)
       left = left - 1
       if left == 0 then all:set() end
     end
@@ -196,7 +197,7 @@ function streams.host(loop)
     park(waiter, host.exiting() and AT_ONCE or seconds)
     sleepers[waiter] = nil
     if not host.exiting() then return true end
-    return nil, "STOPPED: the loop is stopping", "STOPPED"
+    return failure.of("STOPPED", "the loop is stopping")
   end
 
   add_running(host, loop, sleepers)

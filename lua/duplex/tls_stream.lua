@@ -2,6 +2,8 @@
 -- TLS over any stream (stream.lua): a stream that passes all bytes through an
 -- engine of duplex.tls.
 
+local failure = require "duplex.failure"
+
 local tls_stream = {}
 
 local PIECE = 65536 -- bytes of ciphertext read at a time
@@ -57,7 +59,7 @@ local function next_bytes(self, max)
     return bytes
   elseif not self.ready and self.engine:ready() then
     self.ready = true
-    return nil, "TIMEOUT: the handshake is done", "TIMEOUT"
+    return failure.of("TIMEOUT", "the handshake is done")
   end
 end
 

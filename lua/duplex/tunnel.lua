@@ -3,6 +3,7 @@
 
 local core = require "duplex.core"
 local dial = require "duplex.dial"
+local failure = require "duplex.failure"
 local response = require "duplex.response"
 local socks = require "duplex.socks"
 
@@ -16,8 +17,8 @@ local function reach(attempt, via)
   local ws, message, id, why = dial.connect(attempt, via.host, via.port, "the proxy ")
   if not ws then
     if id == "TIMEOUT" then return nil, message, id end
-    return nil, ("PROXY: cannot reach the proxy %s port %d: %s")
-      :format(via.host, via.port, why), "PROXY"
+    return failure.of("PROXY", ("cannot reach the proxy %s port %d: %s")
+      :format(via.host, via.port, why))
   elseif via.scheme ~= "https" then
     return ws
   end
@@ -30,8 +31,8 @@ local function reach(attempt, via)
   end
   dial.drop(attempt, ws)
   if id ~= "TLS" then return nil, message, id end
-  return nil, ("PROXY: no TLS with the proxy %s port %d: %s")
-    :format(via.host, via.port, (message:gsub("^TLS: ", ""))), "PROXY"
+  return failure.of("PROXY", ("no TLS with the proxy %s port %d: %s")
+    :format(via.host, via.port, failure.text(message)))
 end
 
 -- What CONNECT says about who asks.

@@ -3,6 +3,7 @@
 -- texts hide all that stands before the "@": a password or, as often, a token.
 
 local address = require "duplex.address"
+local failure = require "duplex.failure"
 
 local url = {}
 
@@ -44,7 +45,7 @@ local function show(text)
 end
 
 local function fail(text, what)
-  return nil, ('URL: %s in "%s"'):format(what, show(text)), "URL"
+  return failure.of("URL", ('%s in "%s"'):format(what, show(text)))
 end
 
 -- The first "%" that two hexadecimal digits do not follow, or nil.

@@ -4,6 +4,7 @@
 
 local connection = require "duplex.connection"
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 local new_stream = require "duplex.host.ngx_stream"
 local stream = require "duplex.stream"
 local tasks = require "duplex.host.ngx_tasks"
@@ -24,8 +25,6 @@ end
 
 -- Connections made here, by id. Weak keys would show finalized ones too.
 host.clients = setmetatable({}, { __mode = "v" })
-
-local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 
 --- Can the running code wait?
 function host.can_wait() return WAITS[ngx.get_phase()] == true end
@@ -140,8 +139,8 @@ function host.connect(ws, address, port, timeout)
   else
     ok, why = socket:connect("unix:" .. address, POOL)
   end
-  if not ok and why == "timeout" then return failure("TIMEOUT", "timed out") end
-  if not ok then return failure(why:find("resolve") and "DNS" or "CONNECT", why) end
+  if not ok and why == "timeout" then return failure.timed_out() end
+  if not ok then return failure.of(why:find("resolve") and "DNS" or "CONNECT", why) end
   host.attach(ws, socket, { address = port and address or "unix", port = port,
     finish = function(s) s.socket:close() end })
   return true
@@ -150,13 +149,13 @@ end
 --- TLS is nginx's: what it trusts is in nginx.conf, lua_ssl_trusted_certificate.
 function host.secure(attempt, ws, name, port, given)
   local s = stream_of(ws)
-  if core.secure(ws) or s.secure then return failure("TLS", "host 'nginx' has no TLS within TLS") end
+  if core.secure(ws) or s.secure then return failure.of("TLS", "host 'nginx' has no TLS within TLS") end
   s.secure = true
   local left = attempt.deadline and math.max(0.001, attempt.deadline - host.now())
   s.socket:settimeout(left and math.ceil(left * 1000) or 1000000000)
   local ok, why = s.socket:sslhandshake(false, given and given.server_name or name,
     not given or given.verify)
-  if not ok then return failure("TLS", ("%s port %d: %s"):format(name, port, why)) end
+  if not ok then return failure.of("TLS", ("%s port %d: %s"):format(name, port, why)) end
   core.secure(ws, true)
   return true
 end

@@ -4,6 +4,7 @@
 -- read and write too, light threads of that request (ngx_threads.lua) do it for
 -- them, once the connection is open; until then it is its task's alone.
 
+local failure = require "duplex.failure"
 local tasks = require "duplex.host.ngx_tasks"
 local threads = require "duplex.host.ngx_threads"
 
@@ -19,8 +20,6 @@ end
 
 local stream = {}
 local metatable = { __index = stream }
-
-local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 
 -- What stands for a request: a userdata that only a light thread of it holds, and
 -- which so becomes garbage with it, whatever ended it.
@@ -43,21 +42,21 @@ end
 function stream:mine() return get_request() == self.request end
 
 local function broken(why)
-  return failure(why == "timeout" and "TIMEOUT" or "LOST", why)
+  return failure.of(why == "timeout" and "TIMEOUT" or "LOST", why)
 end
 
 local function ended(why)
-  if why == "closed" then return failure("EOF", "the peer sends no more") end
-  return failure("LOST", why)
+  if why == "closed" then return failure.of("EOF", "the peer sends no more") end
+  return failure.of("LOST", why)
 end
 
 function stream:read(max, timeout)
-  if self.closed then return failure("LOST", "this side is closed") end
+  if self.closed then return failure.of("LOST", "this side is closed") end
   if self.alone then
     self.socket:settimeouts(SILENCE, SILENCE, milliseconds(timeout))
     local bytes, why = self.socket:receiveany(max)
     if bytes then return bytes end
-    if why == "timeout" then return failure("TIMEOUT", "timed out") end
+    if why == "timeout" then return failure.timed_out() end
     return ended(why)
   end
   local chunks = self.chunks
@@ -73,7 +72,7 @@ function stream:read(max, timeout)
     return bytes
   end
   if self.ended then return ended(self.ended) end
-  return failure("TIMEOUT", "timed out")
+  return failure.timed_out()
 end
 
 function stream:wake()
@@ -109,7 +108,7 @@ function stream:write(bytes, timeout)
     local count, message, id = self:offer(bytes, true)
     if not count or count > 0 then return count and true, message, id end
     local left = deadline and deadline - tasks.now()
-    if left and left <= 0 then return failure("TIMEOUT", "timed out") end
+    if left and left <= 0 then return failure.timed_out() end
     await(self, self.free, "queueing", left)
   end
 end

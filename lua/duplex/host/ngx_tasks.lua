@@ -4,6 +4,7 @@
 -- they are used again, because nginx frees none before its timer ends.
 
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 local log = require "duplex.log"
 local semaphore = require "ngx.semaphore"
 
@@ -17,8 +18,6 @@ local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error =
 
 -- nginx's own clock is behind while it does not look at events, and costs more.
 local tasks = { exiting = ngx.worker.exiting, now = core.now }
-
-local function failure(id, what) return nil, ("%s: %s"):format(id, what), id end
 
 --- Waits for a semaphore. Seconds become whole milliseconds: less than one would
 --- be none, and no wait.
@@ -44,7 +43,7 @@ function event:wait(timeout)
   local deadline, turn = timeout and tasks.now() + timeout, self.turn
   while not self.on and self.turn == turn do
     local left = deadline and deadline - tasks.now()
-    if left and left <= 0 then return failure("TIMEOUT", "timed out") end
+    if left and left <= 0 then return failure.timed_out() end
     self.sema = self.sema or semaphore.new()
     self.waiting = self.waiting + 1
     tasks.await(self.sema, left)
@@ -178,7 +177,7 @@ function tasks.sleep(seconds)
   end
   if seconds > 0 then ngx.sleep(seconds) else next_turn() end
   if not ngx.worker.exiting() then return true end
-  return failure("STOPPED", "the worker of nginx is stopping")
+  return failure.of("STOPPED", "the worker of nginx is stopping")
 end
 
 return tasks

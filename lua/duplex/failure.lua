@@ -1,0 +1,21 @@
+-- SPDX-License-Identifier: MIT
+-- What is returned when something fails that may: nil, "ID: text", id.
+
+local failure = {}
+
+--- A failure, to return it.
+---@param id string "TIMEOUT", see docs/errors.md
+---@param text string
+---@return nil, string message "ID: text", string id
+function failure.of(id, text) return nil, ("%s: %s"):format(id, text), id end
+
+--- What everybody says whose time is up.
+---@return nil, string message, string id "TIMEOUT"
+function failure.timed_out() return failure.of("TIMEOUT", "timed out") end
+
+--- A message without the id that it begins with.
+---@param message string
+---@return string
+function failure.text(message) return (message:gsub("^%u[%u%d_]*: ", "")) end
+
+return failure

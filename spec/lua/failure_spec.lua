@@ -1,0 +1,21 @@
+-- SPDX-License-Identifier: MIT
+local failure = require "duplex.failure"
+
+describe("a failure", function()
+  it("is nil, a message that begins with the id, and the id", function()
+    assert.same({ n = 3, [2] = "DNS: no such name", [3] = "DNS" },
+      { n = select("#", failure.of("DNS", "no such name")), failure.of("DNS", "no such name") })
+  end)
+
+  it("has a text without its id", function()
+    for message, text in pairs {
+      ["DNS: no such name"] = "no such name",
+      ["TOO_BIG: URL: none"] = "URL: none",
+      ["BAD_UTF8: text is not valid UTF-8"] = "text is not valid UTF-8",
+      ["the proxy: no answer"] = "the proxy: no answer",
+    } do
+      local got = { failure.text(message) }
+      assert.same({ text }, got)
+    end
+  end)
+end)
