@@ -281,6 +281,15 @@ function options.check(role, given, level)
   return checked
 end
 
+--- Checks an argument that is a time to wait: raises unless it is seconds, 0 or more.
+---@param value any
+---@param must string how the text begins: "grace must be seconds"
+---@param level? integer 1 blames the caller of seconds, 2 (default) its caller
+function options.seconds(value, must, level)
+  if type(value) == "number" and value >= 0 then return end
+  error(("%s, 0 or more, got %s"):format(must, tostring(value)), (level or 2) + 1)
+end
+
 --- docs/options.md, made from the rows.
 ---@return string markdown ends with a line break
 function options.markdown()

@@ -118,9 +118,7 @@ end
 ---@return true
 function methods:stop(grace)
   local host = self.host
-  if grace ~= nil and (type(grace) ~= "number" or grace < 0 or grace ~= grace) then
-    error("grace must be seconds, 0 or more, got " .. tostring(grace), 2)
-  end
+  if grace ~= nil then options.seconds(grace, "grace must be seconds") end
   local deadline = host.now() + (grace or STOP_GRACE)
   if not self.stopping then
     self.stopping = true

@@ -135,9 +135,7 @@ local function add_running(host, loop, sleepers)
   end
 
   function host.stop(grace)
-    if grace ~= nil and (type(grace) ~= "number" or grace < 0 or grace ~= grace) then
-      error("grace must be seconds, 0 or more, got " .. tostring(grace), 2)
-    end
+    if grace ~= nil then options.seconds(grace, "grace must be seconds") end
     if stopping then return end
     stopping = true
     for waiter in pairs(sleepers) do loop.wake(waiter) end
@@ -189,9 +187,7 @@ function streams.host(loop)
   function host.event() return setmetatable({ park = park, wake = loop.wake }, event_class) end
 
   function host.sleep(seconds)
-    if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
-      error("seconds must be a number, 0 or more, got " .. tostring(seconds), 2)
-    end
+    options.seconds(seconds, "seconds must be a number")
     local waiter = {}
     sleepers[waiter] = true
     park(waiter, host.exiting() and AT_ONCE or seconds)

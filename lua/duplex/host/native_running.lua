@@ -3,6 +3,7 @@
 
 local core = require "duplex.core"
 local loop = require "duplex.loop"
+local options = require "duplex.options"
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
@@ -76,9 +77,7 @@ return function(native)
   --- connects get STOPPED; run returns within the grace.
   ---@param grace? number seconds, default 10
   function native.stop(grace)
-    if grace ~= nil and (type(grace) ~= "number" or grace < 0 or grace ~= grace) then
-      error("grace must be seconds, 0 or more, got " .. tostring(grace), 2)
-    end
+    if grace ~= nil then options.seconds(grace, "grace must be seconds") end
     if stopping then return end
     stopping = true
     loop.stopping(true)

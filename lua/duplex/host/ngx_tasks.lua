@@ -6,6 +6,7 @@
 local core = require "duplex.core"
 local failure = require "duplex.failure"
 local log = require "duplex.log"
+local options = require "duplex.options"
 local semaphore = require "ngx.semaphore"
 
 local ngx = rawget(_G, "ngx")
@@ -172,9 +173,7 @@ local function next_turn()
 end
 
 function tasks.sleep(seconds)
-  if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
-    error("seconds must be a number, 0 or more, got " .. tostring(seconds), 2)
-  end
+  options.seconds(seconds, "seconds must be a number")
   if seconds > 0 then ngx.sleep(seconds) else next_turn() end
   if not ngx.worker.exiting() then return true end
   return failure.of("STOPPED", "the worker of nginx is stopping")
