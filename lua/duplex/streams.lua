@@ -24,12 +24,12 @@
 -- Streams are explained in stream.lua; sockets.lua helps to make them.
 
 local connection = require "duplex.connection"
-local core = require "duplex.core"
 local failure = require "duplex.failure"
 local listening = require "duplex.listening"
 local log = require "duplex.log"
 local options = require "duplex.options"
 local puc51 = require "duplex.puc51"
+local stopping = require "duplex.stopping"
 local stream = require "duplex.stream"
 
 local streams = {}
@@ -94,8 +94,8 @@ local function log_failure(problem) log.failure(log.stderr, "task failed", probl
 
 -- Functions that stop what runs; see native.lua, whose meaning they have.
 local function add_running(host, loop, sleepers)
-  local stopping, tasks = false, 0
-  function host.exiting() return stopping end
+  local exiting, tasks = false, 0
+  function host.exiting() return exiting end
 
   function host.spawn(fn, done, ...)
     local args = pack(...)
@@ -108,36 +108,15 @@ local function add_running(host, loop, sleepers)
   end
   host.brief = host.spawn
 
-  local function each(list, stop)
-    local left, all = 1, host.event()
-    local function done(problem)
-      log_failure(problem)
-      left = left - 1
-      if left == 0 then all:set() end
-    end
-    for item in pairs(list) do
-      left = left + 1
-      host.spawn(stop, done, item)
-    end
-    done()
-    all:wait()
-  end
-
   local function stop_all(grace)
-    local clients = {}
-    for _, ws in pairs(host.clients) do
-      if core.state(ws) ~= "closed" then clients[ws] = true end
-    end
-    each({ [function() each(host.servers, function(s) s:stop(grace) end) end] = true,
-      [function() each(clients, function(ws) ws:close(1001, "", grace) end) end] = true },
-      function(stop) stop() end)
-    stopping = false
+    stopping.everything(host, grace)
+    exiting = false
   end
 
   function host.stop(grace)
     if grace ~= nil then options.seconds(grace, "grace must be seconds") end
-    if stopping then return end
-    stopping = true
+    if exiting then return end
+    exiting = true
     for waiter in pairs(sleepers) do loop.wake(waiter) end
     host.spawn(stop_all, log_failure, grace or 10)
   end

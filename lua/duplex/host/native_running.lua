@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- The native host as a program's own loop: run, stop, and Ctrl-C.
 
-local core = require "duplex.core"
 local loop = require "duplex.loop"
 local options = require "duplex.options"
+local stopping = require "duplex.stopping"
 
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
 local unpack = table.unpack or unpack
@@ -13,61 +13,20 @@ local unpack = table.unpack or unpack
 return function(native)
   local SETTLE = 0.1 -- seconds for main to end after everything else has
 
-  local running, stopping = false, false
+  local running, exiting = false, false
   local main_ended -- an event, while run() runs a main
 
   -- The loop may be run again.
   local function over()
-    running, stopping, main_ended = false, false, nil
+    running, exiting, main_ended = false, false, nil
     loop.stopping(false)
   end
 
   --- Is the loop on its way out?
-  function native.exiting() return stopping end
-
-  local function close_clients(grace)
-    local open, event = 0, loop.event()
-    local function close(ws)
-      ws:close(1001, "", grace)
-    end
-    local function closed()
-      open = open - 1
-      if open == 0 then event:set() end
-    end
-    for _, ws in pairs(native.clients) do
-      if core.state(ws) ~= "closed" then
-        open = open + 1
-        loop.brief(close, closed, ws)
-      end
-    end
-    if open > 0 then event:wait(grace) end
-  end
-
-  local function count_open()
-    local open = 0
-    for server in pairs(native.servers) do
-      for _ in pairs(server.connections) do open = open + 1 end
-    end
-    for _, ws in pairs(native.clients) do
-      if core.state(ws) ~= "closed" then open = open + 1 end
-    end
-    return open
-  end
+  function native.exiting() return exiting end
 
   local function stop_all(grace)
-    local left, event = 1, loop.event()
-    local function done(problem)
-      native.log_failure(problem)
-      left = left - 1
-      if left == 0 then event:set() end
-    end
-    for server in pairs(native.servers) do
-      left = left + 1
-      loop.brief(server.stop, done, server, grace)
-    end
-    close_clients(grace)
-    done()
-    event:wait(grace)
+    stopping.everything(native, grace, grace)
     -- Whoever just learned of it may still say goodbye.
     if main_ended then main_ended:wait(SETTLE) end
     loop.quit()
@@ -78,8 +37,8 @@ return function(native)
   ---@param grace? number seconds, default 10
   function native.stop(grace)
     if grace ~= nil then options.seconds(grace, "grace must be seconds") end
-    if stopping then return end
-    stopping = true
+    if exiting then return end
+    exiting = true
     loop.stopping(true)
     loop.brief(stop_all, native.log_failure, grace or 10)
     if not running and loop.can_wait() then
@@ -90,11 +49,12 @@ return function(native)
 
   -- Twice is once more than politeness asks for.
   local function interrupted(number)
-    if stopping then
+    if exiting then
       loop.raise(number)
       return
     end
-    local open = count_open()
+    local open = #stopping.clients(native)
+    for server in pairs(native.servers) do open = open + server:stats().connections end
     io.stderr:write(("closing %d connection%s\n"):format(open, open == 1 and "" or "s"))
     native.stop()
   end
