@@ -31,13 +31,13 @@ local options = require "duplex.options"
 local puc51 = require "duplex.puc51"
 local stopping = require "duplex.stopping"
 local stream = require "duplex.stream"
+local varargs = require "duplex.varargs"
 
 local streams = {}
 
 local AT_ONCE = 0.001 -- seconds: while stopping no sleep is over at once
 local PATIENCE = 1 -- seconds, to find out whether anybody listens on a path
-local pack = table.pack or function(...) return { n = select("#", ...), ... } end
-local unpack = table.unpack or unpack
+local pack, unpack = varargs.pack, varargs.unpack
 
 -- ---- events ----
 

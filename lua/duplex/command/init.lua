@@ -3,7 +3,7 @@
 
 local arguments = require "duplex.command.arguments"
 
-local unpack = table.unpack or unpack
+local unpack = require("duplex.varargs").unpack
 
 local NAMES = { "echo", "connect" }
 

@@ -9,9 +9,9 @@ local log = require "duplex.log"
 local loop = require "duplex.loop"
 local running = require "duplex.host.native_running"
 local puc51 = require "duplex.puc51"
+local varargs = require "duplex.varargs"
 
-local pack = table.pack or function(...) return { n = select("#", ...), ... } end
-local unpack = table.unpack or unpack
+local pack, unpack = varargs.pack, varargs.unpack
 
 if core.stamp ~= loop.stamp then
   error(("duplex.core (%s) and duplex.loop (%s) are not of one build")

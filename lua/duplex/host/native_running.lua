@@ -4,9 +4,9 @@
 local loop = require "duplex.loop"
 local options = require "duplex.options"
 local stopping = require "duplex.stopping"
+local varargs = require "duplex.varargs"
 
-local pack = table.pack or function(...) return { n = select("#", ...), ... } end
-local unpack = table.unpack or unpack
+local pack, unpack = varargs.pack, varargs.unpack
 
 --- Adds what runs and stops the loop to the native host.
 ---@param native table
