@@ -8,6 +8,7 @@ local failure = require "duplex.failure"
 local options = require "duplex.options"
 local proxy = require "duplex.proxy"
 local response = require "duplex.response"
+local secure = require "duplex.secure"
 local tunnel = require "duplex.tunnel"
 local url = require "duplex.url"
 
@@ -94,8 +95,7 @@ local function reach(attempt)
   end
   if not ws or not parts.secure then return ws, message, id, answer end
   local ok
-  ok, message, id = require("duplex.secure").client(attempt, ws, parts.host, parts.port,
-    attempt.tls)
+  ok, message, id = secure.client(attempt, ws, parts.host, parts.port, attempt.tls)
   if ok then return ws end
   dial.drop(attempt, ws)
   return nil, message, id

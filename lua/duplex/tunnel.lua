@@ -5,6 +5,7 @@ local core = require "duplex.core"
 local dial = require "duplex.dial"
 local failure = require "duplex.failure"
 local response = require "duplex.response"
+local secure = require "duplex.secure"
 local socks = require "duplex.socks"
 
 local tunnel = {}
@@ -23,8 +24,7 @@ local function reach(attempt, via)
     return ws
   end
   local ok
-  ok, message, id = require("duplex.secure").client(attempt, ws, via.host, via.port,
-    attempt.options.proxy_tls)
+  ok, message, id = secure.client(attempt, ws, via.host, via.port, attempt.options.proxy_tls)
   if ok then
     core.secure(ws, false) -- that was the proxy: the server is not reached yet
     return ws
