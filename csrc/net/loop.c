@@ -195,7 +195,7 @@ void dx_link_send(dx_link *l) {
   }
 }
 
-/* The same with TLS: encrypted straight from 'data'.  The header is in the
+/* dx_link_put_large with TLS: encrypted from 'data'.  The header is in the
  * first record, with as much of the payload as that holds. */
 static dx_error put_large_secure(dx_link *l, uint8_t first, const uint8_t *data,
                                  size_t n) {
@@ -265,7 +265,7 @@ static int cut_at_once(dx_error e) {
   return e == DX_ERR_LOST || e == DX_ERR_LOST_SEND || e == DX_ERR_LOST_CLOSE;
 }
 
-/* The connection is over: keep what has to be sent, let go of the rest. */
+/* The peer gets a while more to take bytes, or to hang up. */
 static void be_patient(dx_link *l) {
   double now = loop_of(l)->now;
   dx_timers_set(&loop_of(l)->timers, &l->timer, fmin(now + LINGER, l->until));
@@ -285,6 +285,7 @@ static dx_buffer take_rest(dx_link *l) {
   return rest;
 }
 
+/* The connection is over: keep what has to be sent, let go of the rest. */
 static void detach(dx_link *l) {
   dx_conn *c = l->conn;
   int cut = cut_at_once((dx_error)c->error);

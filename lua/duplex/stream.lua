@@ -22,9 +22,9 @@
 -- so pings are answered, and silent peers are found.
 --
 -- Output goes when its connection's task waits for input, or else in the turn
--- of the service task: one write for all that was sent until then. It never
--- waits for a peer, if the stream can do without; what does not go at once is
--- left to a task that writes (write_out).
+-- of the attendant (attend.lua): one write for all that was sent until then. It
+-- never waits for a peer, if the stream can do without; what does not go at once
+-- is left to a task that writes (write_out).
 
 local attend = require "duplex.attend"
 local connection = require "duplex.connection"
