@@ -4,166 +4,30 @@
 
 local forwarded = require "duplex.forwarded"
 local origin = require "duplex.origin"
+local types = require "duplex.option_types"
 
-local options = {}
+local options = { nearest = types.nearest }
+local read = types.read
 
 ---@type duplex.option[]
 options.rows = require "duplex.option_rows"
+
+local function bad_protocol(name) -- RFC 7301 3.1
+  return (#name < 1 or #name > 255 or name:find("%c")) and "is not of 1..255 bytes without control characters" or nil
+end
+
+-- By option: what is wrong with an entry of its list, nil if nothing.
+local BAD_ENTRY = {
+  origins = origin.problem, proxies = forwarded.problem, subprotocols = types.bad_token, ["tls.alpn"] = bad_protocol,
+}
 
 -- Rows by the table that they are for: "" and "tls."; row.key is the name there.
 local levels = {}
 for _, row in ipairs(options.rows) do
   local level, key = row.name:match("^(.-)([^.]+)$")
-  row.key = key
+  row.key, row.bad_entry = key, BAD_ENTRY[row.name]
   levels[level] = levels[level] or {}
   table.insert(levels[level], row)
-end
-
--- Letters to change, add or leave out to make 'b' of 'a' (Levenshtein).
-local function distance(a, b)
-  local last = {}
-  for j = 0, #b do last[j] = j end
-  for i = 1, #a do
-    local row = { [0] = i }
-    for j = 1, #b do
-      local change = a:byte(i) == b:byte(j) and 0 or 1
-      row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + change)
-    end
-    last = row
-  end
-  return last[#b]
-end
-
---- The candidate that was probably meant, for "did you mean".
----@param name string
----@param candidates string[] the first of equally near ones wins
----@return string|nil nearest nil when none is near: two letters, or a third
-function options.nearest(name, candidates)
-  local size, best = #name, nil
-  if size > 64 then return nil end -- the cost is the product of the lengths
-  local least = math.min(math.ceil(size / 2), math.max(2, size / 3)) + 1
-  for _, candidate in ipairs(candidates) do
-    local d = distance(name:lower(), candidate:lower())
-    if d < least then best, least = candidate, d end
-  end
-  return best
-end
-
-local function bad_token(text) -- RFC 9110 5.6.2
-  local fine = text:find("^[A-Za-z0-9!#$%%&'*+.^_`|~-]+$")
-  return not fine and "is no token (letters, digits, - . _ and the like)" or nil
-end
-
-local NAMED = "has '%s', which %s"
-local LACKS = "needs %s, which is not built into this version"
-local function bad_protocol(name) -- RFC 7301 3.1
-  return (#name < 1 or #name > 255 or name:find("%c")) and "is not of 1..255 bytes without control characters" or nil
-end
-
-local BAD_ENTRY = {
-  origins = origin.problem, proxies = forwarded.problem, subprotocols = bad_token, ["tls.alpn"] = bad_protocol,
-}
-
-local function range(row)
-  return ("%.0f..%.0f%s"):format(row.min, row.max, row.unit and " " .. row.unit or "")
-end
-
-local function out_of_range(row, number)
-  if number >= row.min and number <= row.max then return nil end
-  return ("must be %s, got %.14g"):format(range(row), number)
-end
-
--- One function a type: returns nil and the value to keep, which is never a
--- table of the caller's, or what is wrong; true is just "another type".
-local read = {}
-
-for _, kind in ipairs { "boolean", "function", "table" } do
-  read[kind] = function(value) return type(value) ~= kind or nil, value end
-end
-for kind, literal in pairs {
-  ["false"] = false, ['"1.2"'] = "1.2", ['"1.3"'] = "1.3",
-  ['"required"'] = "required", ['"optional"'] = "optional",
-} do
-  read[kind] = function(value) return value ~= literal or nil, value end
-end
-
-function read.number(value, row)
-  if type(value) ~= "number" or value ~= value then return true end
-  return out_of_range(row, value), value
-end
-
-function read.integer(value, row)
-  local problem = read.number(value, row)
-  -- floor makes the 8080.0 of 5.3 and later an integer.
-  return problem or value % 1 ~= 0 or nil, not problem and math.floor(value)
-end
-
-function read.string(value, row)
-  if type(value) ~= "string" then return true end
-  local control = value:find("%c") and "has a control character"
-  return control or out_of_range(row, #value), value
-end
-
-read.path = read.string
-
-read["PEM text"] = function(value)
-  return type(value) ~= "string" or not value:find("-----BEGIN ", 1, true) or nil, value
-end
-
-function read.list(value, row)
-  if type(value) ~= "table" then return true end
-  local copy, seen, count = {}, {}, 0
-  for i, entry in ipairs(value) do
-    local problem = type(entry) ~= "string" and "is no string"
-      or seen[entry] and "is there twice" or BAD_ENTRY[row.name](entry)
-    if problem then return NAMED:format(tostring(entry), problem) end
-    copy[i], seen[entry] = entry, true
-  end
-  for _ in pairs(value) do count = count + 1 end
-  if #copy ~= count then return "must be a list: { first, second }" end
-  return out_of_range(row, count), copy
-end
-
-read["table of headers"] = function(value) -- as lists by name
-  if type(value) ~= "table" then return true end
-  local copy = {}
-  for name, lines in pairs(value) do
-    copy[name] = {}
-    for i, line in ipairs(type(lines) == "table" and lines or { lines }) do
-      -- A line break would add header lines of somebody else's choice.
-      local problem = (type(name) ~= "string" or type(line) ~= "string")
-        and "is no string or has a value that is none" or bad_token(name)
-        or line:gsub("\t", " "):find("%c") and "has a control character"
-      if problem then return NAMED:format(tostring(name), problem) end
-      copy[name][i] = line
-    end
-  end
-  return nil, copy
-end
-
--- The error text, or nil and the value to keep.
-local function read_value(prefix, row, value, role)
-  local name = ("option '%s%s' "):format(prefix, row.name:match("[^.]+$"))
-  local problem
-  if row.needs and value then return name .. LACKS:format(row.needs) end
-  for kind in (row.type .. " or "):gmatch("(.-) or ") do
-    local wrong, kept, whole = read[kind](value, row, role)
-    if whole then return wrong end
-    if not wrong then
-      -- 0 means "do not wait" to other calls: off must not look like it.
-      if kept == 0 and row.type == "number or false" then kept = false end
-      return nil, kept
-    end
-    problem = wrong ~= true and wrong or problem
-  end
-  local got = value ~= value and "nan" or type(value)
-  if got == "number" then got = ("%.14g"):format(value) end
-  local article = row.type:find("^[aeiou]") and "an " or "a "
-  if row.type:find('^"') then -- one of several texts
-    article = ""
-    if got == "string" then got = ('"%s"'):format(value:sub(1, 40)) end
-  end
-  return name .. (problem or ("must be %s%s, got %s"):format(article, row.type, got))
 end
 
 local function unknown(rows, prefix, role, name, known)
@@ -193,7 +57,7 @@ local function check_table(level, prefix, role, given)
   for name, value in pairs(given) do
     local row = by_name[name]
     if not row then return unknown(levels[level], prefix, role, name, known) end
-    local problem, kept = read_value(prefix, row, value, role)
+    local problem, kept = types.check(prefix, row, value, role)
     if problem then return problem end
     checked[name] = kept
   end
@@ -247,7 +111,7 @@ read["list of tables"] = function(value, row, role)
     if problem then return problem, nil, true end
     list[i] = copy
   end
-  return out_of_range(row, #list), list
+  return types.out_of_range(row, #list), list
 end
 
 --- TLS options that were not given: the defaults.
@@ -302,7 +166,7 @@ function options.markdown()
       or type(row.default) == "table" and table.concat(row.default, ", ")
       or tostring(row.default)
     lines[#lines + 1] = ("| `%s` | %s | %s | %s | %s | %s |"):format(row.name,
-      row.role, row.type, default, row.min and range(row) or "-",
+      row.role, row.type, default, row.min and types.range(row) or "-",
       row.text .. (row.needs and " Not in this version." or ""))
   end
   return table.concat(lines, "\n") .. "\n"
