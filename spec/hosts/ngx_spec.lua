@@ -4,7 +4,6 @@
 
 local applies = require "spec.support.applies"
 local bytes = require "spec.support.bytes"
-local cases = require "spec.support.cases"
 local conform = require "spec.support.conform"
 local host_cases = require "spec.hosts.cases"
 local nginx = require "spec.support.nginx"
@@ -12,7 +11,6 @@ local pki = require "spec.support.pki"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local socket = require "socket"
-local volumes = require "spec.support.volumes"
 
 local describe = applies.where(not nginx.lacks, nginx.lacks, describe)
 local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
@@ -112,48 +110,7 @@ describe("nginx conforms to RFC 6455:", function()
   end)
   lazy_teardown(function() self:stop() end)
 
-  for _, case in ipairs(cases) do
-    it(case[1] .. ": " .. case[2], function()
-      conform.each_way(case, function(_, how)
-        local fine, problem = pcall(conform.play, raw.connect(self.port), case, how)
-        assert(fine, how .. ": " .. tostring(problem))
-      end)
-    end)
-  end
-
-  for _, row in ipairs(volumes) do
-    it(row[1] .. ": " .. row[2], function()
-      local peer = raw.connect(self.port)
-      local fine, problem = pcall(row[3], peer)
-      assert(fine, problem)
-      peer:close()
-    end)
-  end
-
-  it("takes frames that come with the request", function()
-    local peer = raw.tcp(self.port)
-    peer:write(raw.request() .. "\129\133\55\250\33\61\127\159\77\81\88")
-    assert.truthy(peer:head():find("^HTTP/1.1 101 "))
-    assert.same({ 0x81, "Hello" }, { peer:frame() })
-    peer:close()
-  end)
-
-  it("answers the opening handshake byte by byte", function()
-    local peer = raw.tcp(self.port)
-    peer:write(raw.request(), 1)
-    assert.truthy(peer:head():find(raw.ACCEPT, 1, true))
-    assert.is_true(peer:alive())
-    peer:close()
-  end)
-
-  it("fails a frame that is not masked, with 1002", function()
-    local peer = raw.connect(self.port)
-    peer.key = nil
-    peer:send(0x81, "Hello")
-    assert.equal(1002, (peer:until_close()))
-    assert.equal("closed", peer:eof())
-    peer:close()
-  end)
+  conform.server(it, raw, function() return self.port end, true)
 
   it("never disturbs another connection meanwhile, and logs nothing", function()
     assert.is_true(witness:alive())

@@ -3,7 +3,6 @@
 -- only RFC 6455: what spec/conformance and spec/attacks ask of the native one.
 
 local applies = require "spec.support.applies"
-local cases = require "spec.support.cases"
 local conform = require "spec.support.conform"
 local hosts = require "spec.hosts.path"
 local process = require "spec.support.process"
@@ -65,25 +64,10 @@ for name, host in pairs(hosts) do
         server:stop()
       end)
 
-      for _, case in ipairs(cases) do
-        it(case[1] .. ": " .. case[2], function()
-          conform.each_way(case, function(_, how)
-            local fine, problem = pcall(conform.play, raw.connect(server.port), case, how)
-            assert(fine, how .. ": " .. tostring(problem))
-          end)
-        end)
-      end
+      conform.server(it, raw, function() return server.port end, false)
 
       it("never disturbs another connection meanwhile", function()
         assert.is_true(witness:alive())
-      end)
-
-      it("takes frames that come with the request", function()
-        local peer = raw.tcp(server.port)
-        peer:write(raw.request() .. "\129\133\55\250\33\61\127\159\77\81\88")
-        assert.truthy(peer:head():find("^HTTP/1.1 101 "))
-        assert.same({ 0x81, "Hello" }, { peer:frame() })
-        peer:close()
       end)
 
       it("writes the answers to what came at once at once", function()

@@ -1,7 +1,11 @@
 -- SPDX-License-Identifier: MIT
--- Plays one row of spec/support/cases.lua to an echoing peer.
+-- Plays rows of spec/support/cases.lua to an echoing peer.
 
+local assert = require "luassert"
 local bytes = require "spec.support.bytes"
+local cases = require "spec.support.cases"
+local raw = require "spec.support.raw"
+local volumes = require "spec.support.volumes"
 
 local conform = {}
 
@@ -65,6 +69,56 @@ function conform.each_way(case, run)
   run(case, "at once")
   if #case[3] > 1 then run(case, "by frame") end
   if case.chop then run(case, "chopped") end
+end
+
+--- The specs of an echoing server.
+---@param it function Busted's, which files that are required do not see
+---@param peers table raw or secure_raw, which connect alike
+---@param port fun(): integer
+---@param large boolean whether to ask for large messages too
+function conform.server(it, peers, port, large)
+  for _, case in ipairs(cases) do
+    it(case[1] .. ": " .. case[2], function()
+      conform.each_way(case, function(_, how)
+        local fine, problem = pcall(conform.play, peers.connect(port()), case, how)
+        assert(fine, how .. ": " .. tostring(problem))
+      end)
+    end)
+  end
+
+  for _, row in ipairs(large and volumes or {}) do
+    it(row[1] .. ": " .. row[2], function()
+      local peer = peers.connect(port())
+      local fine, problem = pcall(row[3], peer)
+      assert(fine, problem)
+      peer:close()
+    end)
+  end
+
+  it("takes frames that come with the request", function()
+    local peer = peers.tcp(port())
+    peer:write(raw.request() .. "\129\133\55\250\33\61\127\159\77\81\88")
+    assert.truthy(peer:head():find("^HTTP/1.1 101 "))
+    assert.same({ 0x81, "Hello" }, { peer:frame() })
+    peer:close()
+  end)
+
+  it("answers the opening handshake byte by byte", function()
+    local peer = peers.tcp(port())
+    peer:write(raw.request(), 1)
+    assert.truthy(peer:head():find(raw.ACCEPT, 1, true))
+    assert.is_true(peer:alive())
+    peer:close()
+  end)
+
+  it("fails a frame that is not masked, with 1002", function()
+    local peer = peers.connect(port())
+    peer.key = nil
+    peer:send(0x81, "Hello")
+    assert.equal(1002, (peer:until_close()))
+    assert.equal("closed", peer:eof())
+    peer:close()
+  end)
 end
 
 return conform
