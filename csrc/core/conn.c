@@ -118,13 +118,8 @@ dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
   return in_fragments && first & DX_FIN ? release_held(c) : DX_OK;
 }
 
-dx_error dx_conn_put_encoded(dx_conn *c, const void *frame, size_t n) {
-  dx_error e = dx_conn_may_send(c);
-  if (!e)
-    e = append_raw(c, queue_for_frames(c), frame, n);
-  if (!e)
-    c->messages_out++;
-  return e;
+dx_error dx_conn_put_message(dx_conn *c, const dx_message *m) {
+  return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, 0);
 }
 
 dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,

@@ -144,9 +144,16 @@ static inline void dx_conn_pieces(dx_conn *c, int on) {
 #define DX_FIN 0x80
 dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
                      int in_fragments);
-/* A server's frame that was encoded once for many. */
 dx_error dx_conn_may_send(const dx_conn *c); /* DX_OK while it is open */
-dx_error dx_conn_put_encoded(dx_conn *c, const void *frame, size_t n);
+
+/* A whole message, for one connection or for many; 'data' are borrowed.  A text
+ * is known to be UTF-8. */
+typedef struct dx_message {
+  const uint8_t *data;
+  size_t n;
+  uint8_t opcode; /* DX_TEXT or DX_BINARY */
+} dx_message;
+dx_error dx_conn_put_message(dx_conn *c, const dx_message *m);
 /* Raw bytes, before DX_OPEN. */
 dx_error dx_conn_put_raw(dx_conn *c, const void *bytes, size_t n);
 

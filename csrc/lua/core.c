@@ -18,6 +18,7 @@ DX_EXPORT int luaopen_duplex_core(lua_State *L) {
   lua_newtable(L);
   luaL_setfuncs(L, lconn_functions, 0);
   luaL_setfuncs(L, lmessage_functions, 0);
+  luaL_setfuncs(L, lprepared_functions, 0);
   luaL_setfuncs(L, lhttp_functions, 0);
   luaL_setfuncs(L, lbytes_functions, 0);
   lua_pushcfunction(L, core_now);

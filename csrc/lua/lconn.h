@@ -96,15 +96,31 @@ static inline void lconn_touch(lconn *c) {
 /* Push nil, message, id for an error of a call on 'c'. */
 int lconn_failure(lua_State *L, const lconn *c, dx_error e);
 
-/* "text" or "binary" at 'index' (nothing: text) as an opcode; raises. */
-uint8_t lconn_kind(lua_State *L, int index);
+/* What is to be sent: the string at 'index', of the kind behind it, or the
+ * prepared message there.  Raises for what is neither, and for a text that is
+ * not UTF-8.  Good as long as 'index' keeps it. */
+void lmessage_get(lua_State *L, int index, dx_message *m);
 
-/* The message at 'index', after checking that a text is UTF-8 (raises). */
-const char *lconn_message(lua_State *L, int index, uint8_t opcode, size_t *n);
+/* Must a message of 'n' bytes be refused, as more than 'most' would be queued
+ * with it?  One always fits into an empty outbox: a large message says nothing
+ * about the peer.  And what was queued in this very turn does not either: the
+ * kernel is offered it first. */
+int lmessage_full(lconn *c, size_t n, size_t most);
+
+/* A message that is prepared once and sent to many: a userdata with its string
+ * as user value.  What makes one is the mark, as with connections. */
+#define LPREPARED_MARK 0x44786d31u
+#define LPREPARED "duplex.message"
+
+typedef struct lprepared {
+  uint32_t mark;
+  dx_message message;
+} lprepared;
 
 /* Functions of duplex.core, one list a file. */
 extern const luaL_Reg lconn_functions[];
 extern const luaL_Reg lmessage_functions[];
+extern const luaL_Reg lprepared_functions[];
 extern const luaL_Reg lhttp_functions[];
 extern const luaL_Reg lbytes_functions[];
 

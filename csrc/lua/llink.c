@@ -207,13 +207,12 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
     }
   }
   dx_error e;
-  uint8_t opcode = lconn_kind(L, 3);
-  size_t n;
-  const char *data = lconn_message(L, 2, opcode, &n);
-  if (l && n >= DX_LARGE && c->conn.server)
-    e = dx_link_put_large(l, opcode, data, n);
+  dx_message m;
+  lmessage_get(L, 2, &m);
+  if (l && m.n >= DX_LARGE && c->conn.server)
+    e = dx_link_put_large(l, &m);
   else
-    e = dx_conn_put(&c->conn, DX_FIN | opcode, data, n, 0);
+    e = dx_conn_put_message(&c->conn, &m);
   if (e)
     return dx_conn_end(&c->conn) ? report_end(L, lloop_get(L), c)
                                  : lconn_failure(L, c, e);
@@ -223,7 +222,8 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* ws:send(data or source [, kind [, options]]) -> true | nil, message, id */
+/* ws:send(data, message or source [, kind [, options]]) -> true | nil, message,
+ * id */
 static int method_send(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   if (lua_type(L, 2) == LUA_TFUNCTION) {

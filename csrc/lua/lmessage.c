@@ -15,7 +15,7 @@ static int outcome(lua_State *L, lconn *c, dx_error e) {
 
 /* ---- messages out ---- */
 
-uint8_t lconn_kind(lua_State *L, int index) {
+static uint8_t kind_at(lua_State *L, int index) {
   size_t n = 0;
   const char *kind = lua_tolstring(L, index, &n);
   if (n == 6 && memcmp(kind, "binary", 6) == 0)
@@ -27,56 +27,65 @@ uint8_t lconn_kind(lua_State *L, int index) {
   return DX_TEXT;
 }
 
-const char *lconn_message(lua_State *L, int index, uint8_t opcode, size_t *n) {
-  if (lua_type(L, index) != LUA_TSTRING)
-    luaL_typeerror(L, index, "string");
-  const char *data = lua_tolstring(L, index, n);
-  if (opcode == DX_TEXT && !dx_utf8_valid((const uint8_t *)data, *n))
+static const lprepared *prepared_at(lua_State *L, int index) {
+  const lprepared *p = lua_touserdata(L, index);
+  if (p == NULL || lua_rawlen(L, index) != sizeof *p ||
+      p->mark != LPREPARED_MARK)
+    luaL_typeerror(L, index, "string or prepared message");
+  if (!lua_isnoneornil(L, index + 1))
+    luaL_argerror(L, index + 1, "the kind was given to duplex.prepare");
+  return p;
+}
+
+void lmessage_get(lua_State *L, int index, dx_message *m) {
+  if (lua_type(L, index) != LUA_TSTRING) {
+    *m = prepared_at(L, index)->message;
+    return;
+  }
+  m->opcode = kind_at(L, index + 1);
+  m->data = (const uint8_t *)lua_tolstring(L, index, &m->n);
+  if (m->opcode == DX_TEXT && !dx_utf8_valid(m->data, m->n))
     luaL_argerror(L, index,
                   "text is not valid UTF-8; send bytes with kind \"binary\"");
-  return data;
 }
 
-static dx_error put(lua_State *L, lconn *c, int index, uint8_t opcode) {
-  size_t n;
-  const char *data = lconn_message(L, index, opcode, &n);
-  return dx_conn_put(&c->conn, DX_FIN | opcode, data, n, 0);
-}
-
-/* put(ws, data [, kind]) -> true | nil, message, id; queued, never waits */
-static int message_put(lua_State *L) {
-  lconn *c = lconn_check(L, 1);
-  dx_error e = put(L, c, 2, lconn_kind(L, 3));
+static int put(lua_State *L, lconn *c, const dx_message *m) {
+  dx_error e = dx_conn_put_message(&c->conn, m);
   lconn_touch(c);
   return outcome(L, c, e);
 }
 
-static int over_limit(const dx_conn *c, size_t n) {
-  size_t queued = dx_conn_outbox(c);
-  return c->state == DX_OPEN && queued > 0 &&
-         queued + n > c->limits->max_outbox;
+/* put(ws, data or message [, kind]) -> true | nil, message, id; queued, never
+ * waits */
+static int message_put(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_message m;
+  lmessage_get(L, 2, &m);
+  return put(L, c, &m);
 }
 
-/* Must a message of 'n' bytes be refused?  One always fits into an empty
- * outbox: a large message says nothing about the peer.  And what was queued in
- * this very turn does not either: the kernel is offered it first. */
-static int is_full(lconn *c, size_t n) {
-  if (!over_limit(&c->conn, n))
+static int over_limit(const dx_conn *c, size_t n, size_t most) {
+  size_t queued = dx_conn_outbox(c);
+  return c->state == DX_OPEN && queued > 0 && queued + n > most;
+}
+
+int lmessage_full(lconn *c, size_t n, size_t most) {
+  if (!over_limit(&c->conn, n, most))
     return 0;
   if (c->transport)
     c->ops->push(c->transport);
-  return over_limit(&c->conn, n);
+  return over_limit(&c->conn, n, most);
 }
 
-/* try_put(ws, data [, kind]): as put, but FULL rather than over max_outbox */
+/* try_put(ws, data or message [, kind]): as put, but FULL rather than over
+ * max_outbox */
 static int message_try_put(lua_State *L) {
   lconn *c = lconn_check(L, 1);
-  uint8_t opcode = lconn_kind(L, 3);
-  size_t n;
-  lconn_message(L, 2, opcode, &n);
-  if (is_full(c, n))
+  dx_message m;
+  lmessage_get(L, 2, &m);
+  if (lmessage_full(c, m.n, c->conn.limits->max_outbox))
     return lconn_failure(L, c, DX_ERR_FULL);
-  return message_put(L);
+  return put(L, c, &m);
 }
 
 /* put_fragment(ws, data, kind, first, last) -> true | nil, message, id.  The
@@ -85,40 +94,11 @@ static int message_put_fragment(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   size_t n;
   const char *data = luaL_checklstring(L, 2, &n);
-  uint8_t opcode = lconn_kind(L, 3);
+  uint8_t opcode = kind_at(L, 3);
   uint8_t first = lua_toboolean(L, 4) ? opcode : DX_CONTINUATION;
   if (lua_toboolean(L, 5))
     first |= DX_FIN;
   dx_error e = dx_conn_put(&c->conn, first, data, n, 1);
-  lconn_touch(c);
-  return outcome(L, c, e);
-}
-
-/* encode(data, kind) -> the frame that every client of a server gets */
-static int message_encode(lua_State *L) {
-  uint8_t opcode = lconn_kind(L, 2);
-  size_t n;
-  const char *data = lconn_message(L, 1, opcode, &n);
-  uint8_t head[DX_MAX_HEAD];
-  size_t size = dx_head_encode(head, DX_FIN | opcode, n, NULL);
-  luaL_Buffer b;
-  char *out = luaL_buffinitsize(L, &b, size + n);
-  memcpy(out, head, size);
-  memcpy(out + size, data, n);
-  luaL_pushresultsize(&b, size + n);
-  return 1;
-}
-
-/* broadcast_put(ws, frame, data, kind) -> true | nil, message, id: for one of
- * many; 'frame' is encode(data, kind), which serves all but clients. */
-static int message_broadcast_put(lua_State *L) {
-  lconn *c = lconn_check(L, 1);
-  if (c->conn.state != DX_OPEN || !c->conn.server)
-    return message_try_put((lua_remove(L, 2), L));
-  size_t n;
-  const char *frame = luaL_checklstring(L, 2, &n);
-  dx_error e =
-      is_full(c, n) ? DX_ERR_FULL : dx_conn_put_encoded(&c->conn, frame, n);
   lconn_touch(c);
   return outcome(L, c, e);
 }
@@ -258,8 +238,6 @@ static int message_output(lua_State *L) {
 const luaL_Reg lmessage_functions[] = {{"put", message_put},
                                        {"try_put", message_try_put},
                                        {"put_fragment", message_put_fragment},
-                                       {"encode", message_encode},
-                                       {"broadcast_put", message_broadcast_put},
                                        {"put_raw", message_put_raw},
                                        {"ping", message_ping},
                                        {"answered", message_answered},

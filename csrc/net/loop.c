@@ -197,20 +197,19 @@ void dx_link_send(dx_link *l) {
 
 /* dx_link_put_large with TLS: encrypted from 'data'.  The header is in the
  * first record, with as much of the payload as that holds. */
-static dx_error put_large_secure(dx_link *l, uint8_t first, const uint8_t *data,
-                                 size_t n) {
+static dx_error put_large_secure(dx_link *l, const dx_message *m) {
   dx_conn *c = l->conn;
   dx_secure *s = l->secure;
   uint8_t record[DX_RECORD];
-  size_t head_n = dx_head_encode(record, first, n, NULL);
-  size_t all = head_n + n, gone = sizeof record < all ? sizeof record : all;
-  memcpy(record + head_n, data, gone - head_n);
+  size_t head_n = dx_head_encode(record, DX_FIN | m->opcode, m->n, NULL);
+  size_t all = head_n + m->n, gone = sizeof record < all ? sizeof record : all;
+  memcpy(record + head_n, m->data, gone - head_n);
   int e = s->ops->write(s, record, gone);
   if (e)
     gone = 0;
   while (!e && !l->blocked && gone < all) {
     size_t k = all - gone < SEAL_AT_MOST ? all - gone : SEAL_AT_MOST;
-    e = s->ops->write(s, data + (gone - head_n), k);
+    e = s->ops->write(s, m->data + (gone - head_n), k);
     gone += e ? 0 : k;
     send_wire(l);
   }
@@ -219,41 +218,41 @@ static dx_error put_large_secure(dx_link *l, uint8_t first, const uint8_t *data,
     tls_failed(l);
   if (c->state != DX_OPEN)
     return dx_conn_end(c);
-  return dx_conn_put_rest(c, record, head_n, data, n, gone);
+  return dx_conn_put_rest(c, record, head_n, m->data, m->n, gone);
 }
 
-dx_error dx_link_put_large(dx_link *l, uint8_t opcode, const void *data,
-                           size_t n) {
+dx_error dx_link_put_large(dx_link *l, const dx_message *m) {
   dx_conn *c = l->conn;
   if (l->blocked || c->sending || !c->server || c->state != DX_OPEN)
-    return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
+    return dx_conn_put_message(c, m);
   if (l->secure) {
     send_secure(l); /* what was queued before */
     if (l->blocked || c->out || c->state != DX_OPEN)
-      return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
-    return put_large_secure(l, DX_FIN | opcode, data, n);
+      return dx_conn_put_message(c, m);
+    return put_large_secure(l, m);
   }
   uint8_t head[DX_MAX_HEAD];
-  size_t head_n = dx_head_encode(head, DX_FIN | opcode, n, NULL);
+  size_t head_n = dx_head_encode(head, DX_FIN | m->opcode, m->n, NULL);
   const uint8_t *p;
   size_t before = dx_conn_output(c, &p);
   struct iovec parts[3] = {{(void *)(uintptr_t)p, before},
                            {head, head_n},
-                           {(void *)(uintptr_t)data, n}};
+                           {(void *)(uintptr_t)m->data, m->n}};
   ssize_t r = before ? dx_socket_sendv(l->fd, parts, 3)
                      : dx_socket_sendv(l->fd, parts + 1, 2);
-  l->blocked = r < 0 || (size_t)r < before + head_n + n;
+  l->blocked = r < 0 || (size_t)r < before + head_n + m->n;
   dx_link_touch(l);
   if (r < 0 && r != -EAGAIN)
     l->blocked = 0; /* dx_link_send will meet the error again */
   if (r < (ssize_t)before || r <= 0) {
     if (r > 0)
       dx_conn_sent(c, (size_t)r, loop_of(l)->now);
-    return dx_conn_put(c, DX_FIN | opcode, data, n, 0);
+    return dx_conn_put_message(c, m);
   }
   if (before)
     dx_conn_sent(c, before, loop_of(l)->now);
-  dx_error e = dx_conn_put_rest(c, head, head_n, data, n, (size_t)r - before);
+  dx_error e =
+      dx_conn_put_rest(c, head, head_n, m->data, m->n, (size_t)r - before);
   if (l->blocked)
     dx_conn_stalled(c, 1, loop_of(l)->now);
   return e;

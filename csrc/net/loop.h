@@ -129,7 +129,6 @@ void dx_link_send(dx_link *link);
 /* A server's message that is worth a call of its own: sent straight from
  * 'data'; only what the kernel does not take is copied. */
 #define DX_LARGE ((size_t)8 * 1024)
-dx_error dx_link_put_large(dx_link *link, uint8_t opcode, const void *data,
-                           size_t n);
+dx_error dx_link_put_large(dx_link *link, const dx_message *m);
 
 #endif

@@ -138,13 +138,13 @@ function core.ended(ws) end
 -- ---- messages out ----
 
 ---@param ws duplex.Connection
----@param data string
+---@param data string|duplex.Message
 ---@param kind? "text"|"binary"
 ---@return true|nil ok, string? message, string? id
 function core.put(ws, data, kind) end
 
 ---@param ws duplex.Connection
----@param data string
+---@param data string|duplex.Message
 ---@param kind? "text"|"binary"
 ---@return true|nil ok, string? message, string? id "FULL" over max_outbox
 function core.try_put(ws, data, kind) end
@@ -158,18 +158,23 @@ function core.try_put(ws, data, kind) end
 ---@return true|nil ok, string? message, string? id
 function core.put_fragment(ws, data, kind, first, last) end
 
----The frame that every client of a server gets, for broadcast_put.
 ---@param data string
----@param kind? "text"|"binary"
----@return string frame
-function core.encode(data, kind) end
+---@param kind? "text"|"binary" default "text"
+---@return duplex.Message message accepted wherever data are
+function core.prepare(data, kind) end
 
----@param ws duplex.Connection
----@param frame string encode(data, kind)
----@param data string
+---Queues a message for the connections that are keys of a set. Nothing is looked
+---up with metamethods.
+---@param set table
+---@param data string|duplex.Message
 ---@param kind? "text"|"binary"
----@return true|nil ok, string? message, string? id
-function core.broadcast_put(ws, frame, data, kind) end
+---@param most? number bytes: one with more in its outbox is full; at most max_outbox
+---@param spare? boolean do not fail those that are full
+---@return integer count
+---@return duplex.Connection[]? touched those whose transport is not of C
+---@return duplex.Connection[]? full if they were spared
+---@return string? wrong type of the first key that is no connection
+function core.broadcast(set, data, kind, most, spare) end
 
 ---Bytes before the WebSocket is open.
 ---@param ws duplex.Connection

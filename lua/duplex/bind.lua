@@ -66,10 +66,12 @@ local function bind(host)
   ---@field fd fun(): integer readable when step has something to do
   ---@field timeout fun(): number|nil seconds until step is due anyway
   ---@field pcall fun(fn: function, ...): boolean, ... pcall; fn may wait, in PUC Lua 5.1 too
+  ---@field prepare fun(data: string, kind?: "text"|"binary"): duplex.Message
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   local duplex = {
     version = core.version,
     broadcast = broadcast.send,
+    prepare = core.prepare,
     files = files,
     bind = bind,
   }

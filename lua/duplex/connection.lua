@@ -213,9 +213,10 @@ function connection.class(host, transport)
   --- Queues a message. Waits only while more than high_mark bytes wait to
   --- leave; nothing is dropped silently.
   ---@param ws duplex.Connection
-  ---@param data string|fun(): string? a message, or a source of pieces that
-  ---  become one fragmented message; when it raises, the connection ends (1011)
-  ---@param kind? "text"|"binary" default "text"
+  ---@param data string|duplex.Message|fun(): string? a message, a prepared one, or
+  ---  a source of pieces that become one fragmented message; when it raises, the
+  ---  connection ends (1011)
+  ---@param kind? "text"|"binary" default "text"; a prepared message has its own
   ---@param options? table reserved for compression
   ---@return true|nil ok, string? message, string? id
   function methods.send(ws, data, kind, options)
@@ -233,7 +234,7 @@ function connection.class(host, transport)
 
   --- Queues a message if it fits, and never waits.
   ---@param ws duplex.Connection
-  ---@param data string
+  ---@param data string|duplex.Message
   ---@param kind? "text"|"binary" default "text"
   ---@return true|nil ok, string? message, string? id "FULL" when more than
   ---  max_outbox bytes would wait; an empty outbox takes any message

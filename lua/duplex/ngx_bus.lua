@@ -203,7 +203,7 @@ end
 ---  than an eighth of the dict; "FULL": it has no room
 function bus:publish(topic, data, kind)
   if type(topic) ~= "string" then error("the topic must be a string, got " .. type(topic), 2) end
-  core.encode(data, kind) -- raises what could not be sent
+  core.prepare(data, kind) -- raises what could not be sent
   if #topic + #data > self.limit then
     return failure.of("TOO_BIG", ("lua_shared_dict: more than %d bytes"):format(self.limit))
   end

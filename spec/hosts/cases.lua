@@ -451,6 +451,27 @@ case("a broadcast reaches all, and waits for nobody", function(duplex, t)
   for i = 1, 20 do t.same("to all", (list[i]:receive(2))) end
 end)
 
+case("a prepared message is sent to one and to many, and those that are full can be spared", function(duplex, t)
+  local server = t.serve({}, echo)
+  local client, message = t.connect(server), duplex.prepare("\0\255", "binary")
+  client:send(message)
+  t.same("\0\255", (client:receive(2)))
+  t.ok(client:try_send(message))
+  t.same("\0\255", (client:receive(2)))
+  local a, b = duplex.pair()
+  local set, full = { [a] = true }, nil
+  for ws in pairs(server.connections) do set[ws] = true end
+  t.same(2, duplex.broadcast(set, message))
+  t.same("\0\255", (client:receive(2)))
+  t.same("\0\255", (b:receive(2)))
+  repeat
+    duplex.broadcast({ [a] = true }, duplex.prepare(("x"):rep(65536)), nil, {
+      above = 100000, full = function(ws) full = ws end,
+    })
+  until full
+  t.ok(full == a and a.state == "open")
+end)
+
 case("200 connections at once", function(_, t)
   local server = t.serve({}, echo)
   local list = {}

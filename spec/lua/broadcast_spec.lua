@@ -53,6 +53,72 @@ describe("duplex.broadcast", function()
     assert.equal(1013, b.close_code)
   end)
 
+  case("hands over those that are full, and closes none of them", function(a, b)
+    local c, d = duplex.pair()
+    local set, seen, rounds = { [a] = true, [c] = true }, {}, 0
+    local options = { full = function(ws) table.insert(seen, ws) end }
+    repeat
+      rounds = rounds + 1
+      local count = duplex.broadcast(set, KIB64, "binary", options)
+      assert.equal(2 - #seen, count)
+      assert.equal(65536, #d:receive())
+      duplex.sleep(0)
+    until seen[1] or rounds == 1000
+    assert.is_true(seen[1] == a and seen[2] == nil)
+    assert.equal("open", a.state)
+    for _ = 1, rounds - 1 do assert.equal(65536, #b:receive(2)) end
+    assert.equal("TIMEOUT", select(3, b:receive(0)))
+    assert.equal(2, duplex.broadcast(set, "on", nil, options))
+    assert.equal("on", (b:receive(2)))
+  end)
+
+  case("takes an outbox for full above what it is told, never above max_outbox", function(a, b)
+    local set, spared = { [a] = true }, 0
+    local options = { above = 100000, full = function() spared = spared + 1 end }
+    repeat duplex.broadcast(set, KIB64, "binary", options) until spared > 0
+    assert.is_true(a.outbox > 100000 - 65536 and a.outbox <= 100000)
+    options.above = math.huge
+    while spared < 2 do duplex.broadcast(set, KIB64, "binary", options) end
+    assert.is_true(a.outbox > 1048576 - 65546 and a.outbox <= 1048576)
+    duplex.broadcast(set, KIB64, "binary", { above = 1e5 })
+    assert.equal("closed", a.state)
+    while b:receive(2) do end
+    assert.equal(1013, b.close_code)
+  end)
+
+  it("calls 'full' after the others have the message, in which anything may be done", run(function()
+    local set, slow, heard = {}, {}, 0
+    local options = { full = function(ws)
+      heard = heard + 1
+      set[ws], set[duplex.pair()] = nil, true
+      ws:close(4000, "too slow", 0)
+    end, above = 0 }
+    both.socket(function(_, one)
+      both.socket(function(_, two)
+        set[one], set[two] = true, true
+        slow[1], slow[2] = one, two
+        assert.equal(2, duplex.broadcast(set, "x", nil, options))
+        assert.equal(0, heard)
+        for _ = 1, 1000 do one:try_send(KIB64); two:try_send(KIB64) end
+        assert.equal(0, duplex.broadcast(set, "x", nil, options))
+        assert.equal(2, heard)
+        assert.same({ "closed", "closed" }, { slow[1].state, slow[2].state })
+        assert.equal(2, duplex.broadcast(set, "x", nil, options))
+      end)
+    end)
+  end))
+
+  it("raises for options that there are not", run(function()
+    local function with(options)
+      return function() duplex.broadcast({}, "x", nil, options) end
+    end
+    assert.error_matches(with { ful = print }, "unknown option 'ful' of broadcast %(did you mean 'full'%?%)")
+    assert.error_matches(with { full = true }, "option 'full' must be a function, got boolean")
+    assert.error_matches(with { above = -1 }, "option 'above' must be a number of bytes, got %-1")
+    assert.error_matches(with { above = "1" }, "option 'above' must be a number of bytes, got 1")
+    assert.error_matches(with "full", "options must be a table, got string")
+  end))
+
   it("raises for what is no set, no connection, no text", run(function()
     local a = duplex.pair()
     assert.error_matches(function() duplex.broadcast(nil, "x") end, "must be a table, got nil")
