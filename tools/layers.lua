@@ -30,7 +30,9 @@ local LAYER = { init = "top", puc51 = "core" } -- which all may use
 for name in pairs(set "reconnect heartbeat json rpc hub browser") do
   LAYER[name] = "helper"
 end
-for name in pairs(set "options log failure varargs") do LAYER[name] = "shared" end
+for name in pairs(set "options log failure varargs prometheus") do
+  LAYER[name] = "shared"
+end
 for name in pairs(set "bind ngx ngx_bus cqueues copas luv") do LAYER[name] = "top" end
 for name in pairs(set "core socket tls loop secure") do LAYER[name] = name end
 
