@@ -4,12 +4,12 @@
 
 package.loaded["spec.support.pki"] = {} -- no case here needs it, and it starts a program
 local cases = require "spec.hosts.cases"
+local checks = require "spec.hosts.checks"
 local duplex = require "duplex.ngx"
 
 local play = {}
 
 local ngx = ngx -- luacheck: ignore
-local PATIENCE = 15 -- seconds a case may take
 local handlers = {} -- by port
 local pipes = {} -- a pipe that is collected waits for its process
 
@@ -27,22 +27,8 @@ local absent = {
   ["tasks run when the one that started them waits, not before"] = "nginx runs a light thread at once",
 }
 
-local function show(value)
-  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
-  local parts = {}
-  for i = 1, 8 do parts[i] = show(value[i]) end
-  return "{ " .. table.concat(parts, ", ") .. " }"
-end
-
-local t = { ipv6 = false }
-
-function t.ok(value, why) return value or error(tostring(why or "it is not so"), 2) end
-
-function t.same(expected, got)
-  if show(expected) ~= show(got) then
-    error(("expected %s, got %s"):format(show(expected), show(got)), 2)
-  end
-end
+local t = checks(duplex)
+t.ipv6 = false
 
 function t.serve(options, handler)
   local all = { log = false }
@@ -77,19 +63,6 @@ function t.connect(server, path, options)
   return assert(tracked.connect(server.url .. (path or ""), options))
 end
 
-function t.task(fn, ...)
-  local over, results = duplex.event(), nil
-  duplex.spawn(function(...)
-    results = { pcall(fn, ...) }
-    over:set()
-  end, ...)
-  return function()
-    assert(over:wait(PATIENCE), "a task hangs")
-    assert(results[1], results[2])
-    return results[2], results[3], results[4]
-  end
-end
-
 function t.peer(mode, port)
   local pipe = assert(io.popen(("cd %s && exec timeout -k 1 10 tools/run %s spec/hosts/peer.lua %s %s 2>&1"):format(
     play.root, play.lua, mode, port or "")))
@@ -120,7 +93,7 @@ function play.run(ports, root, lua)
         fine, problem = xpcall(body, debug.traceback, tracked, t)
         over:set()
       end)
-      if not over:wait(PATIENCE) then fine, problem = false, "it hangs" end
+      if not over:wait(t.patience) then fine, problem = false, "it hangs" end
       for _, ws in ipairs(opened) do ws:close(1000, "", 0) end
       ngx.say(fine and "ok " .. title or ("not ok %s: %s"):format(title, problem))
       ngx.flush()

@@ -8,27 +8,13 @@ local name, pattern = arg[1], arg[2]
 local duplex = require(name == "native" and "duplex" or "duplex." .. name)
 local cases = require "spec.hosts.cases"
 local absent = require "spec.hosts.absent"
-
-local PATIENCE = 15 -- seconds a case may take
+local checks = require "spec.hosts.checks"
 
 local function quote(word) return "'" .. word .. "'" end
 
-local function show(value)
-  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
-  local parts = {}
-  for i = 1, 8 do parts[i] = show(value[i]) end
-  return "{ " .. table.concat(parts, ", ") .. " }"
-end
-
-local t = { host = name, servers = {}, pipes = {} } -- a pipe that is collected waits for its process
-
-function t.ok(value, why) return value or error(tostring(why or "it is not so"), 2) end
-
-function t.same(expected, got)
-  if show(expected) ~= show(got) then
-    error(("expected %s, got %s"):format(show(expected), show(got)), 2)
-  end
-end
+local t = checks(duplex)
+t.host = name
+t.servers, t.pipes = {}, {} -- a pipe that is collected waits for its process
 
 --- A server that the case need not stop.
 function t.serve(options, handler)
@@ -41,20 +27,6 @@ end
 
 function t.connect(server, path, options)
   return assert(duplex.connect(server.url .. (path or ""), options))
-end
-
---- Runs fn as a task; the result waits for it.
-function t.task(fn, ...)
-  local over, results = duplex.event(), nil
-  duplex.spawn(function(...)
-    results = { pcall(fn, ...) }
-    over:set()
-  end, ...)
-  return function()
-    assert(over:wait(PATIENCE), "a task hangs")
-    assert(results[1], results[2])
-    return results[2], results[3], results[4]
-  end
 end
 
 --- A peer that speaks bytes, see peer.lua. Without a port: its URL.
@@ -107,7 +79,7 @@ local function play(case)
     fine, problem = xpcall(body, debug.traceback, duplex, t)
     over:set()
   end)
-  local in_time = over:wait(PATIENCE)
+  local in_time = over:wait(t.patience)
   for _, pid in ipairs(t.peers) do os.execute("kill " .. pid .. " 2>/dev/null") end
   for _, server in ipairs(t.servers) do server:stop(0.5) end
   if not in_time then fine, problem = false, "it hangs" end
@@ -116,9 +88,9 @@ local function play(case)
 end
 
 local function report(title, expected, results)
-  local got = show(results)
-  print(got == show(expected) and "ok " .. title
-    or ("not ok %s: expected %s, got %s"):format(title, show(expected), got))
+  local got = t.show(results)
+  print(got == t.show(expected) and "ok " .. title
+    or ("not ok %s: expected %s, got %s"):format(title, t.show(expected), got))
 end
 
 report("run returns what main returned", { "what", 7 }, { duplex.run(function()

@@ -3,8 +3,9 @@
 
 local duplex = require "duplex"
 local forwarded = require "duplex.forwarded"
-local peer = require "spec.support.peer"
-local run_body = require "spec.support.run"
+local peers = require "spec.support.peers"
+
+local connect, run = peers.connect, peers.run
 
 describe("forwarded.problem", function()
   for _, entry in ipairs { "127.0.0.1", "10.0.0.0/8", "0.0.0.0/0", "::1", "fd00::/8", "::/0", "1.2.3.4/32", "::1/128",
@@ -132,22 +133,6 @@ describe("forwarded.client with Forwarded (RFC 7239)", function()
 end)
 
 -- ---- over sockets ----
-
--- Peers that a spec made; none of them would say goodbye by itself.
-local open = {}
-
-local function connect(port, address)
-  open[#open + 1] = peer.connect(port, address)
-  return open[#open]
-end
-
-local function run(body)
-  return run_body(function()
-    body()
-    for _, p in ipairs(open) do p:close() end
-    open = {}
-  end)
-end
 
 local UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
   .. "Sec-WebSocket-Version: 13\r\n"

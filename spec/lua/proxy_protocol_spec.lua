@@ -5,26 +5,12 @@ local duplex = require "duplex"
 local memory = require "spec.support.memory"
 local each = require "spec.support.each"
 local peer = require "spec.support.peer"
+local peers = require "spec.support.peers"
 local pki = require "spec.support.pki"
-local run_body = require "spec.support.run"
 local secure = require "spec.support.secure_serve"
 local secure_peer = require "spec.support.secure_peer"
 
--- Peers that a spec made; none of them would say goodbye by itself.
-local open = {}
-
-local function connect(port, address)
-  open[#open + 1] = peer.connect(port, address)
-  return open[#open]
-end
-
-local function run(body)
-  return run_body(function()
-    body()
-    for _, p in ipairs(open) do p:close() end
-    open = {}
-  end)
-end
+local connect, run = peers.connect, peers.run
 
 local SIGNATURE = "\r\n\r\n\0\r\nQUIT\n"
 local LINE = "PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
