@@ -35,22 +35,35 @@ typedef struct dx_shared {
   dx_random *random; /* masking keys: clients only */
 } dx_shared;
 
-/* Most connections are idle: what few need is behind a pointer. */
+/* Most connections are idle: what few need is behind a pointer.  What each
+ * message out needs comes first: one that goes to many finds none of it in the
+ * cache. */
 typedef struct dx_conn {
   const dx_limits *limits;
-  dx_shared *shared; /* or NULL, for a server */
+  dx_shared *shared;  /* or NULL, for a server */
+  dx_buffer out;      /* bytes to send */
+  dx_buffer held;     /* frames behind a fragmented message */
+  uint64_t out_total; /* bytes ever put into 'out' */
+  uint64_t messages_out;
+  uint8_t state;      /* dx_state */
+  uint8_t server;     /* our role */
+  uint8_t error;      /* dx_error: how it ended */
+  uint8_t sending;    /* 1: a message of ours is in fragments */
+  uint8_t close_sent; /* a close frame of ours is in the outbox or beyond */
+  uint8_t asked;      /* the close was our own wish, not the peer's doing */
+  uint8_t eof;        /* dx_error that follows the input; 0: input goes on */
+  uint8_t over;       /* dx_error that follows the queue; 0: none yet */
+  uint8_t gone;       /* dx_error for settle: they hung up, not all was read */
+  uint8_t reason_n;
+  uint16_t code; /* the peer's close code; DX_CODE_NONE, DX_CODE_ABNORMAL */
   dx_reader reader;
   uint8_t *kept;   /* input that had to be copied, or NULL */
   dx_queue *queue; /* decoded messages that nobody took yet */
-  dx_buffer out;   /* bytes to send */
-  dx_buffer held;  /* frames behind a fragmented message */
   char *reason;    /* the peer's close reason, or NULL */
   uint8_t *late;   /* length and payload of a ping still to answer, or NULL */
-  uint64_t out_total;   /* bytes ever put into 'out' */
   uint64_t ping_end;    /* out_total where our last ping ended */
   uint64_t bytes_in;    /* of the WebSocket and its handshake */
   uint64_t messages_in; /* whole messages */
-  uint64_t messages_out;
   dx_beat beat;
   float latency;           /* seconds of the last answered ping; < 0: none */
   uint32_t ping_sent;      /* number of our last ping */
@@ -59,17 +72,6 @@ typedef struct dx_conn {
   uint32_t control;        /* control frames in this second */
   uint32_t control_second; /* which that is */
   dx_http_scan scan;
-  uint16_t code; /* the peer's close code; DX_CODE_NONE, DX_CODE_ABNORMAL */
-  uint8_t reason_n;
-  uint8_t state;      /* dx_state */
-  uint8_t error;      /* dx_error: how it ended */
-  uint8_t eof;        /* dx_error that follows the input; 0: input goes on */
-  uint8_t over;       /* dx_error that follows the queue; 0: none yet */
-  uint8_t gone;       /* dx_error for settle: they hung up, not all was read */
-  uint8_t server;     /* our role */
-  uint8_t sending;    /* 1: a message of ours is in fragments */
-  uint8_t close_sent; /* a close frame of ours is in the outbox or beyond */
-  uint8_t asked;      /* the close was our own wish, not the peer's doing */
 } dx_conn;
 
 static inline dx_spare *dx_conn_spare(const dx_conn *c) {

@@ -53,12 +53,12 @@ typedef struct lconn {
   uint8_t explained : 1; /* over, and 'why' tells what TLS broke of */
   uint8_t client : 2;    /* a proxy told who the client is: dx_proxy_family */
   uint8_t scheme : 2;    /* and what it speaks: LCONN_HTTP, ... */
-  dx_conn conn;
   union {
     const lconn_ops *ops;
     char *why; /* instead of ops, once it is over: malloc'd */
   };
-  void *transport;  /* belongs to ops; NULL when there is none (any more) */
+  void *transport; /* belongs to ops; NULL when there is none (any more) */
+  dx_conn conn;
   uint32_t id;      /* counts connections of this Lua state */
   int system_error; /* errno that goes with DX_ERR_LOST, or 0 */
   uint8_t peer[16]; /* the peer's IP address */

@@ -107,6 +107,7 @@ static int broadcast(lua_State *L) {
     }
     if (dx_conn_may_send(&c->conn))
       continue;
+    int knows = dx_conn_outbox(&c->conn) > 0; /* the transport, that is */
     size_t limit = c->conn.limits->max_outbox;
     if (most < (double)limit)
       limit = (size_t)most;
@@ -116,13 +117,14 @@ static int broadcast(lua_State *L) {
         continue;
       }
       dx_conn_fail(&c->conn, DX_ERR_TOO_SLOW);
+      knows = 0;
     } else if (dx_conn_put_message(&c->conn, &m) == DX_OK) {
       count++;
     }
-    if (c->transport)
-      lconn_touch(c);
-    else
+    if (c->transport == NULL)
       list_key(L, TOUCHED, &touched);
+    else if (!knows)
+      lconn_touch(c);
   }
   lua_pushinteger(L, count);
   lua_pushvalue(L, TOUCHED);

@@ -555,6 +555,8 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
     l->blocked = 0;
   if (events & UV_READABLE)
     readable(l);
+  /* An answer does not wait for the many that others have to be sent. */
+  dx_link_send(l);
   dx_link_touch(l);
   dx_loop_flush(loop);
 }

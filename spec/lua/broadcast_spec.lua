@@ -108,6 +108,34 @@ describe("duplex.broadcast", function()
     end)
   end))
 
+  it("does not make the answer to somebody else wait until all have got it", run(function()
+    local server = assert(duplex.serve({ log = false }, function(ws)
+      local text = ws:receive()
+      while text do
+        ws:send(text)
+        text = ws:receive()
+      end
+    end))
+    local deaf, talker = {}, nil -- those with a full queue do not even read
+    for i = 1, 400 do deaf[i] = assert(duplex.connect(server.url, { max_queue = 1 })) end
+    both.settle()
+    local set = {}
+    for ws in pairs(server.connections) do set[ws] = true end
+    for _ = 1, 2 do
+      assert.equal(400, duplex.broadcast(set, "x"))
+      both.settle()
+    end
+    talker = assert(duplex.connect(server.url))
+    both.settle()
+    talker:send("hello")
+    duplex.broadcast(set, "y")
+    assert.equal("hello", (talker:receive()))
+    local waiting = 0
+    for ws in pairs(set) do waiting = waiting + (ws.outbox > 0 and 1 or 0) end
+    assert.is_true(waiting > 0)
+    for i = 1, 400 do deaf[i]:close(1000, "", 0) end
+  end))
+
   it("raises for options that there are not", run(function()
     local function with(options)
       return function() duplex.broadcast({}, "x", nil, options) end
