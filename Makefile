@@ -64,7 +64,7 @@ CORE_LUA := $(addprefix $(O)/lua/,core.o lprepared.o lhttp.o lbytes.o) $(BOTH_LU
 LOOP_LUA := $(addprefix $(O)/lua/,loop.o llink.o lsocket.o task.o task51.o) $(BOTH_LUA)
 TLS_LUA := $(addprefix $(O)/lua/,ltls.o compat.o)
 TESTS := $(patsubst spec/core/%.c,$(BUILD)/test/%,$(wildcard spec/core/*_test.c))
-BENCH_C := $(addprefix bench/,load.c client.c echo.c idle.c proc.c tls.c)
+BENCH_C := $(addprefix bench/,load.c client.c echo.c fanout.c idle.c proc.c tls.c)
 LUA_FILES = $(shell cd lua && find duplex -name '*.lua')
 
 AGAIN = @$(MAKE) --no-print-directory -j$(shell nproc 2>/dev/null || echo 1)

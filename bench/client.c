@@ -157,7 +157,8 @@ static size_t write_head(uint8_t *p, bool text, size_t size) {
   return 2 + extra;
 }
 
-void client_frames(load_frames *f, size_t size, int inflight, bool text) {
+void client_frames(load_frames *f, size_t size, int inflight, bool text,
+                   char first) {
   static const uint8_t key[4] = {0x37, 0xfa, 0x21, 0x3d};
   uint32_t noise = 1;
   f->size = size;
@@ -173,6 +174,8 @@ void client_frames(load_frames *f, size_t size, int inflight, bool text) {
     f->payload[i] = (uint8_t)(text ? 32 + (noise >> 24) % 95 : noise >> 24);
   }
   memcpy(f->burst, f->head, f->head_length);
+  if (first && size)
+    f->payload[0] = (uint8_t)first;
   f->burst[1] |= 0x80;
   memcpy(f->burst + f->head_length, key, sizeof key);
   for (size_t i = 0; i < size; i++)

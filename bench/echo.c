@@ -158,7 +158,7 @@ static peer *open_all(bench *b, const load_options *o) {
 void echo_run(const load_options *o) {
   static bench b;
   load_frames frames;
-  client_frames(&frames, o->size, o->inflight, o->text);
+  client_frames(&frames, o->size, o->inflight, o->text, 0);
   b.frames = &frames;
   b.epoll = epoll_create1(EPOLL_CLOEXEC);
   peer *peers = open_all(&b, o);

@@ -24,6 +24,12 @@ static const char usage[] =
     "PID]\n"
     "  sends messages to an echo server on 127.0.0.1 and prints\n"
     "  messages N seconds S server_cpu S load_cpu S [cipher NAME]\n"
+    "load fanout --port P [--connections C] [--size BYTES] [--inflight K]\n"
+    "            [--seconds S] [--warmup S] [--text | --binary] [--tls] [--pid "
+    "PID]\n"
+    "  publishes K messages at a time to C subscribers and prints\n"
+    "  messages N seconds S server_cpu S load_cpu S p50 S p99 S worst S\n"
+    "  where the latter are those of an echo beside\n"
     "load idle --port P [--connections C] [--tls] [--pid PID] [--hold]\n"
     "  opens connections that say nothing and prints\n"
     "  open N lost N before BYTES after BYTES\n"
@@ -146,6 +152,9 @@ int main(int argc, char **argv) {
   } else if (!strcmp(mode, "echo")) {
     parse(&o, argc - 1, argv + 1);
     echo_run(&o);
+  } else if (!strcmp(mode, "fanout")) {
+    parse(&o, argc - 1, argv + 1);
+    fanout_run(&o);
   } else if (!strcmp(mode, "idle")) {
     parse(&o, argc - 1, argv + 1);
     idle_run(&o);

@@ -55,8 +55,10 @@ ssize_t client_receive(const client *c, void *data, size_t room);
 /* Whether a receive may return something without asking the kernel. */
 bool client_pending(const client *c);
 
-/* Build the frames for messages of 'size' bytes.  They are never freed. */
-void client_frames(load_frames *f, size_t size, int inflight, bool text);
+/* Build the frames for messages of 'size' bytes, the first of which is 'first'
+ * unless that is 0.  They are never freed. */
+void client_frames(load_frames *f, size_t size, int inflight, bool text,
+                   char first);
 
 /* Send one message and compare every byte of the reply, blocking. */
 void client_check(const client *c, const load_frames *f);
@@ -71,8 +73,9 @@ const char *tls_cipher(SSL *tls);
 double proc_cpu(pid_t pid);      /* seconds of CPU time since its start */
 uint64_t proc_memory(pid_t pid); /* resident bytes */
 
-/* The two measurements. */
+/* The measurements. */
 void echo_run(const load_options *o);
+void fanout_run(const load_options *o);
 void idle_run(const load_options *o);
 
 #endif

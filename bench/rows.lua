@@ -53,6 +53,25 @@ function rows.servers(here, build, uws, pair)
   return servers
 end
 
+--- Servers of the fan-out, as above.
+---@param publish? string an executable that was named on the command line
+function rows.publishers(here, publish)
+  local function row(name, command, check, needs)
+    return { name = name, command = command, check = check, needs = needs }
+  end
+  local js = "node " .. rows.quote(here .. "/publish.js")
+  local servers = {
+    row("duplex", "tools/run lua5.4 " .. rows.quote(here .. "/publish.lua"),
+      "test -x tools/run", "make, which builds it"),
+    row("ws", js, js, "Node.js, and npm ci in " .. here),
+  }
+  if publish then
+    table.insert(servers, row("uws", rows.quote(publish),
+      "test -x " .. rows.quote(publish), "--publish PATH"))
+  end
+  return servers
+end
+
 --- Keys of certificates, as 'openssl req -newkey' takes them.
 rows.keys = {
   ec = "ec -pkeyopt ec_paramgen_curve:P-256",
@@ -67,6 +86,8 @@ rows.workloads = {
   { name = "16KiB", size = 16384, inflight = 1, connections = 32 },
   { name = "1MiB", size = 1048576, inflight = 1, connections = 4 },
   { name = "idle", idle = true },
+  { name = "fanout", size = 100, inflight = 1, fanout = true },
+  { name = "fanoutx16", size = 100, inflight = 16, fanout = true },
 }
 
 --- The names of all rows of a list, with commas.

@@ -6,8 +6,11 @@
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/?.lua;" .. package.path
+local fanout = require "fanout"
+local processes = require "processes"
 local rows = require "rows"
 local quote, workloads = rows.quote, rows.workloads
+local log, median = processes.log, processes.median
 
 local usage = [[
 usage: lua5.4 bench/run.lua [options]
@@ -17,11 +20,13 @@ usage: lua5.4 bench/run.lua [options]
   --seconds S          length of a measured window, 1 to 15 (%g)
   --connections N      connections in every workload but idle (32, 4 for 1MiB)
   --idle N             connections that are held idle (%d)
+  --subscribers N      connections that get what is published (%d)
   --text               send text instead of binary messages
   --tls                over TLS 1.3
   --key NAME           of the certificate that --tls makes: ec or rsa (%s)
   --uws PATH           a uWebSockets echo server; its last argument is a port,
                        with --tls a certificate and a key come before it
+  --publish PATH       one for the fan-out, which answers as fanout.c says
   --pin                keep servers on CPU 0 and the load generator on CPU 1
   --build DIR          where load and floor have been built (%s)]]
 
@@ -29,6 +34,7 @@ local options = {
   rounds = 3,
   seconds = 3,
   idle = 15000,
+  subscribers = 10000,
   key = "ec",
   build = "build/bench",
 }
@@ -39,15 +45,11 @@ local function all_servers()
   return rows.servers(here, options.build, options.uws, options.tls and pair)
 end
 
-local function log(...)
-  io.stderr:write(string.format(...), "\n")
-end
-
 local function stop_with_usage(problem)
   local o = options
   log("run.lua: %s", problem)
   log(usage, rows.names(all_servers()), rows.names(workloads), o.rounds,
-    o.seconds, o.idle, o.key, o.build)
+    o.seconds, o.idle, o.subscribers, o.key, o.build)
   os.exit(2)
 end
 
@@ -55,9 +57,11 @@ local function parse_arguments()
   local flags = { text = true, pin = true, tls = true }
   local numbers = {
     rounds = true, seconds = true, connections = true, idle = true,
+    subscribers = true,
   }
   local strings = {
-    only = true, workload = true, uws = true, build = true, key = true,
+    only = true, workload = true, uws = true, publish = true, build = true,
+    key = true,
   }
   local i = 1
   while arg[i] do
@@ -113,36 +117,16 @@ local function available(servers)
   return result
 end
 
--- 'load start' lets the kernel end the server when this process ends, in
--- whatever way, so nothing here has to survive an interrupt to clean up.
 local function start(server)
-  local pin = options.pin and "taskset -c 0 " or ""
-  local load = quote(options.build .. "/load")
-  server.pipe = io.popen(
-    ("exec %s%s start %s"):format(pin, load, server.command))
-  server.pid, server.port = server.pipe:read("n", "n")
-  assert(server.port, "cannot run " .. load .. "; make bench builds it")
+  server.running = processes.start(options, server.name, server.command)
 end
 
 local function stop(server)
-  os.execute("kill -KILL " .. server.pid .. " 2>/dev/null")
-  server.pipe:close()
+  processes.stop(server.running)
 end
 
---- One run of the load generator: its "name value" pairs, nil if it failed.
 local function load(server, arguments)
-  local pin = options.pin and "taskset -c 1 " or ""
-  local pipe = io.popen(("exec %s%s %s%s --port %d --pid %d </dev/null"):format(
-    pin, quote(options.build .. "/load"), arguments,
-    options.tls and " --tls" or "", server.port, server.pid))
-  local line, result = pipe:read("a"), {}
-  for name, value in line:gmatch("(%S+) (%S+)") do
-    result[name] = tonumber(value) or value
-  end
-  if pipe:close() then
-    return result
-  end
-  log("%s failed: load %s", server.name, arguments)
+  return processes.load(options, server.running, arguments)
 end
 
 -- A run that does not count: CPython serves the first connections of a process
@@ -150,12 +134,6 @@ end
 local function warm_up(server)
   local r = load(server, "echo --warmup 0 --seconds 0.5")
   server.cipher = r and r.cipher
-end
-
-local function median(list)
-  table.sort(list)
-  local middle = (#list + 1) // 2
-  return list[middle] and (list[middle] + list[#list + 1 - middle]) / 2
 end
 
 --- Messages per CPU-second in one window, nil if the server failed.
@@ -262,19 +240,14 @@ local function print_tables(servers, chosen, cells)
   end
 end
 
-local function main()
-  parse_arguments()
+local function measure_echoes(chosen)
   local all = all_servers()
   local wanted = options.only and "floor," .. options.only
   if not wanted and not options.uws then
     wanted = rows.names(all):gsub("uws,", "")
   end
-  local chosen = choose(workloads, options.workload)
   local servers = available(choose(all, wanted))
   local cells = {}
-  if options.tls then
-    make_certificate()
-  end
   for _, server in ipairs(servers) do
     cells[server] = { to_uws = {} }
     start(server)
@@ -294,6 +267,39 @@ local function main()
     end
   end
   print_tables(servers, chosen, cells)
+end
+
+local function measure_fanouts(chosen)
+  local all = rows.publishers(here, options.publish)
+  local servers = {}
+  for _, server in ipairs(all) do
+    local named = ("," .. (options.only or rows.names(all)) .. ","):find("," .. server.name .. ",", 1, true)
+    if named then
+      table.insert(servers, server)
+    end
+  end
+  servers = available(servers)
+  if #servers > 0 then
+    fanout.run(options, servers, chosen)
+  end
+end
+
+local function main()
+  parse_arguments()
+  local echoes, fanouts = {}, {}
+  for _, workload in ipairs(choose(workloads, options.workload)) do
+    table.insert(workload.fanout and fanouts or echoes, workload)
+  end
+  if options.tls then
+    make_certificate()
+    fanouts = {} -- what TLS costs is in the other rows
+  end
+  if #echoes > 0 then
+    measure_echoes(echoes)
+  end
+  if #fanouts > 0 then
+    measure_fanouts(fanouts)
+  end
 end
 
 main()
