@@ -34,9 +34,9 @@ void dx_conn_clear(dx_conn *c) {
   dx_buffer_clear(&c->out, dx_conn_spare(c));
   dx_buffer_clear(&c->held, dx_conn_spare(c));
   free(c->reason);
-  free(c->late);
+  free(c->carried);
   c->reason = NULL;
-  c->late = NULL;
+  c->carried = NULL;
   c->reason_n = 0;
   c->reader.n = 0;
 }
@@ -140,14 +140,30 @@ dx_error dx_conn_put_raw(dx_conn *c, const void *bytes, size_t n) {
   return append_raw(c, &c->out, bytes, n);
 }
 
-dx_error dx_conn_ping(dx_conn *c, uint32_t *number) {
+static dx_carried *carried(dx_conn *c) {
+  if (c->carried == NULL)
+    c->carried = calloc(1, sizeof *c->carried);
+  return c->carried;
+}
+
+dx_error dx_conn_ping(dx_conn *c, const void *payload, size_t n,
+                      uint32_t *number) {
   uint32_t k = c->ping_sent + 1;
-  uint8_t payload[4] = {(uint8_t)(k >> 24), (uint8_t)(k >> 16),
+  uint8_t counted[4] = {(uint8_t)(k >> 24), (uint8_t)(k >> 16),
                         (uint8_t)(k >> 8), (uint8_t)k};
-  dx_error e = dx_conn_put(c, DX_FIN | DX_PING, payload, 4, 0);
+  if (payload && carried(c) == NULL)
+    return DX_ERR_NO_MEMORY;
+  dx_error e = payload ? dx_conn_put(c, DX_FIN | DX_PING, payload, n, 0)
+                       : dx_conn_put(c, DX_FIN | DX_PING, counted, 4, 0);
   if (e)
     return e;
   *number = c->ping_sent = k;
+  if (payload) {
+    c->carried->number = k;
+    c->carried->has_ours = 1;
+    c->carried->ours_n = (uint8_t)n;
+    memcpy(c->carried->ours, payload, n);
+  }
   if (!c->beat.pinged) {
     c->beat.pinged = 1;
     c->beat.since = 0;
@@ -164,11 +180,9 @@ void dx_conn_sent(dx_conn *c, size_t n, double now) {
   if (c->beat.pinged && c->beat.since <= 0 &&
       c->out_total - rest >= c->ping_end)
     c->beat.since = now;
-  if (c->late && rest <= c->limits->high_mark) {
-    uint8_t *late = c->late;
-    c->late = NULL;
-    dx_conn_put(c, DX_FIN | DX_PONG, late + 1, late[0], 0);
-    free(late);
+  if (c->carried && c->carried->has_late && rest <= c->limits->high_mark) {
+    c->carried->has_late = 0;
+    dx_conn_put(c, DX_FIN | DX_PONG, c->carried->late, c->carried->late_n, 0);
   }
 }
 
@@ -369,22 +383,36 @@ static void got_ping(dx_conn *c, const dx_event *ev) {
     return;
   }
   /* The peer does not read.  RFC 6455 5.5.3 lets us answer only the latest. */
-  if (c->late == NULL)
-    c->late = malloc(1 + DX_MAX_CONTROL);
-  if (c->late == NULL)
+  if (carried(c) == NULL)
     return;
-  c->late[0] = (uint8_t)ev->n;
-  memcpy(c->late + 1, ev->data, ev->n);
+  c->carried->has_late = 1;
+  c->carried->late_n = (uint8_t)ev->n;
+  if (ev->n)
+    memcpy(c->carried->late, ev->data, ev->n);
+}
+
+/* Which ping of ours a pong answers.  Returns 0 when that is none. */
+static int answers(const dx_conn *c, const dx_event *ev, uint32_t *number) {
+  const dx_carried *own = c->carried;
+  const uint8_t *p = ev->data;
+  if (own && own->has_ours && own->ours_n == ev->n &&
+      (ev->n == 0 || memcmp(own->ours, p, ev->n) == 0)) {
+    *number = own->number;
+    return 1;
+  }
+  if (ev->n != 4)
+    return 0;
+  *number =
+      (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+  return 1;
 }
 
 /* A pong answers its ping and all before it; others are allowed and ignored
  * (RFC 6455 5.5.3). */
 static void got_pong(dx_conn *c, const dx_event *ev, double now) {
-  const uint8_t *p = ev->data;
-  if (ev->n != 4)
+  uint32_t k;
+  if (!answers(c, ev, &k))
     return;
-  uint32_t k =
-      (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
   /* Numbers wrap, so "newer" is a signed distance. */
   if ((int32_t)(k - c->ping_seen) <= 0 || (int32_t)(c->ping_sent - k) < 0)
     return;
@@ -394,7 +422,8 @@ static void got_pong(dx_conn *c, const dx_event *ev, double now) {
   if (k == c->ping_timed && c->beat.since > 0)
     c->latency = (float)(now - c->beat.since);
   c->beat.pinged = k != c->ping_sent;
-  c->ping_timed = c->ping_sent;
+  /* When a ping behind this one left was not noted: it is not timed. */
+  c->ping_timed = k;
   c->beat.since = c->beat.pinged ? now : 0;
 }
 
@@ -534,7 +563,7 @@ void dx_conn_expire(dx_conn *c, double now) {
     end(c, DX_ERR_LOST_CLOSE);
   else if (c->beat.pinged)
     dx_conn_fail(c, DX_ERR_LOST_PONG);
-  else if (dx_conn_ping(c, &number))
+  else if (dx_conn_ping(c, NULL, 0, &number))
     dx_conn_fail(c, DX_ERR_NO_MEMORY);
 }
 

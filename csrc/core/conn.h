@@ -35,6 +35,15 @@ typedef struct dx_shared {
   dx_random *random; /* masking keys: clients only */
 } dx_shared;
 
+/* Payloads of control frames that have to be remembered: few are. */
+typedef struct dx_carried {
+  uint32_t number;  /* of the ping of ours that carries 'ours' */
+  uint8_t has_ours; /* it is the newest that carries one */
+  uint8_t has_late; /* 'late' is that of a ping still to answer */
+  uint8_t ours_n, late_n;
+  uint8_t ours[DX_MAX_CONTROL], late[DX_MAX_CONTROL];
+} dx_carried;
+
 /* Most connections are idle: what few need is behind a pointer.  What each
  * message out needs comes first: one that goes to many finds none of it in the
  * cache. */
@@ -57,10 +66,10 @@ typedef struct dx_conn {
   uint8_t reason_n;
   uint16_t code; /* the peer's close code; DX_CODE_NONE, DX_CODE_ABNORMAL */
   dx_reader reader;
-  uint8_t *kept;   /* input that had to be copied, or NULL */
-  dx_queue *queue; /* decoded messages that nobody took yet */
-  char *reason;    /* the peer's close reason, or NULL */
-  uint8_t *late;   /* length and payload of a ping still to answer, or NULL */
+  uint8_t *kept;        /* input that had to be copied, or NULL */
+  dx_queue *queue;      /* decoded messages that nobody took yet */
+  char *reason;         /* the peer's close reason, or NULL */
+  dx_carried *carried;  /* payloads of pings, or NULL */
   uint64_t ping_end;    /* out_total where our last ping ended */
   uint64_t bytes_in;    /* of the WebSocket and its handshake */
   uint64_t messages_in; /* whole messages */
@@ -159,8 +168,10 @@ dx_error dx_conn_put_message(dx_conn *c, const dx_message *m);
 /* Raw bytes, before DX_OPEN. */
 dx_error dx_conn_put_raw(dx_conn *c, const void *bytes, size_t n);
 
-/* A ping of ours; returns its number in *number. */
-dx_error dx_conn_ping(dx_conn *c, uint32_t *number);
+/* A ping of ours; returns its number in *number.  It carries the 'n' bytes at
+ * 'payload' (at most DX_MAX_CONTROL), or its number when that is NULL. */
+dx_error dx_conn_ping(dx_conn *c, const void *payload, size_t n,
+                      uint32_t *number);
 
 /* What is to be sent next; sent() drops the first n bytes of it. */
 static inline size_t dx_conn_output(const dx_conn *c, const uint8_t **p) {
@@ -200,8 +211,16 @@ static inline dx_error dx_conn_end(const dx_conn *c) {
 /* ---- time ---- */
 
 double dx_conn_due(const dx_conn *c);
+/* Seconds since the last byte came, or since reading goes on after a pause. */
+static inline double dx_conn_idle(const dx_conn *c, double now) {
+  return now > c->beat.last_in ? now - c->beat.last_in : 0;
+}
 /* It is 'now': send a ping, give up on the peer, or nothing. */
 void dx_conn_expire(dx_conn *c, double now);
+/* Bytes came of which nothing can be seen yet: a part of a TLS record. */
+static inline void dx_conn_alive(dx_conn *c, double now) {
+  c->beat.last_in = now;
+}
 /* Reading was paused or goes on. */
 void dx_conn_pause(dx_conn *c, int paused, double now);
 

@@ -235,6 +235,13 @@ static int conn_expire(lua_State *L) {
   return 0;
 }
 
+/* listens(ws, now): reading goes on after a pause, in which silence meant
+ * nothing */
+static int conn_listens(lua_State *L) {
+  dx_conn_pause(&lconn_check(L, 1)->conn, 0, luaL_checknumber(L, 2));
+  return 0;
+}
+
 /* send_timeout(ws) -> seconds that the peer may take nothing | nil: for ever */
 static int conn_send_timeout(lua_State *L) {
   double seconds = lconn_check(L, 1)->conn.limits->send_timeout;
@@ -380,6 +387,14 @@ static int conn_set_client(lua_State *L) {
   return 0;
 }
 
+/* idle(ws, now) -> seconds since the last byte came, or since reading went on
+ */
+static int conn_idle(lua_State *L) {
+  const lconn *c = lconn_check(L, 1);
+  lua_pushnumber(L, dx_conn_idle(&c->conn, luaL_checknumber(L, 2)));
+  return 1;
+}
+
 static int conn_latency(lua_State *L) {
   const lconn *c = lconn_check(L, 1);
   if (c->conn.latency < 0)
@@ -434,6 +449,7 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"secure", conn_secure},
                                     {"client", conn_client},
                                     {"set_client", conn_set_client},
+                                    {"idle", conn_idle},
                                     {"latency", conn_latency},
                                     {"close_code", conn_code},
                                     {"close_reason", conn_reason},
@@ -441,5 +457,6 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"high", conn_high},
                                     {"due", conn_due},
                                     {"expire", conn_expire},
+                                    {"listens", conn_listens},
                                     {"send_timeout", conn_send_timeout},
                                     {NULL, NULL}};

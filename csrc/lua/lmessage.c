@@ -113,11 +113,15 @@ static int message_put_raw(lua_State *L) {
   return outcome(L, c, e);
 }
 
-/* ping(ws) -> number | nil, message, id */
+/* ping(ws [, payload]) -> number | nil, message, id.  Raises when the payload
+ * is longer than a ping may carry (RFC 6455 5.5). */
 static int message_ping(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   uint32_t number = 0;
-  dx_error e = dx_conn_ping(&c->conn, &number);
+  size_t n = 0;
+  const char *payload = luaL_optlstring(L, 2, NULL, &n);
+  luaL_argcheck(L, n <= DX_MAX_CONTROL, 2, "a ping carries at most 125 bytes");
+  dx_error e = dx_conn_ping(&c->conn, payload, n, &number);
   lconn_touch(c);
   if (e)
     return lconn_failure(L, c, e);
@@ -193,6 +197,7 @@ static int message_feed(lua_State *L) {
   double now = luaL_checknumber(L, 3);
   if (dx_conn_unread(&c->conn))
     return luaL_error(L, "feed: input is left over");
+  dx_conn_alive(&c->conn, now);
   if (n == 0)
     return 0;
   /* Input is unmasked in place, and Lua's strings must not change. */

@@ -485,6 +485,7 @@ static void readable_secure(dx_link *l) {
   if (r <= 0) {
     hung_up(l, r);
   } else {
+    dx_conn_alive(l->conn, loop->now);
     l->secure->ops->lend(l->secure, loop->wire, (size_t)r);
     decrypt(l);
   }

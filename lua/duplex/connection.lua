@@ -50,6 +50,7 @@ local extra = connection.extra
 ---@field port integer|nil the same's; nil when a proxy did not tell
 ---@field proxy string|nil address of the proxy, when that named the client
 ---@field latency number|nil seconds of the last answered ping
+---@field idle number seconds since the last byte came, or since this side went on reading
 ---@field outbox integer bytes that wait to be sent
 ---@field tls table|nil of a connection over TLS: { version, cipher, alpn, server_name,
 ---  resumed, subject, issuer, fingerprint }, the last three of the peer's certificate
@@ -141,6 +142,8 @@ function connection.class(host, transport)
     e.tls = e.tls or transport.tls(ws)
     return e.tls
   end
+
+  function own_getters.idle(ws) return core.idle(ws, now()) end
 
   local function deadline_of(timeout)
     if timeout == nil then return nil end
@@ -247,10 +250,15 @@ function connection.class(host, transport)
   --- Sends a ping and waits for its pong (RFC 6455 5.5.2).
   ---@param ws duplex.Connection
   ---@param timeout? number seconds
+  ---@param payload? string at most 125 bytes, which the pong brings back; default:
+  ---  a number
   ---@return number|nil seconds of the round trip, string? message, string? id
-  function methods.ping(ws, timeout)
+  function methods.ping(ws, timeout, payload)
+    if payload ~= nil and (type(payload) ~= "string" or #payload > 125) then
+      error("the payload of a ping must be a string of at most 125 bytes", 2)
+    end
     local began, deadline = now(), deadline_of(timeout)
-    local number, message, id = core.ping(ws)
+    local number, message, id = core.ping(ws, payload)
     if not number then return nil, message, id end
     flush(ws)
     while not core.answered(ws, number) do

@@ -4,7 +4,7 @@
 --
 --   s:read(max, timeout)     -> bytes | nil, message, id    one task at a time
 --     "TIMEOUT": call again, nothing is lost; "EOF": the peer sends no more;
---     "LOST": nothing comes and nothing goes
+--     "LOST": nothing comes and nothing goes; "" is a sign of life and no more
 --   s:write(bytes, timeout)  -> true: all of it went | nil, message, id: the
 --     end, also with "TIMEOUT"; one task at a time, beside one that reads
 --   s:close()                whoever still reads or writes gets "LOST"
@@ -39,8 +39,8 @@ local TURN = 65536 -- bytes a task may read before others get their turn
 local PER_READ = 1024 -- bytes that a read counts for, besides those it brings
 local INLINE = 16384 -- bytes that a waiting task writes itself, without offer
 local SLICE = 1 -- seconds a read that nobody can wake may wait
-local LINGER = 10 -- seconds that a peer has to hang up after the end
-local TRAILING = 1048576 -- bytes that it may send in that time
+local OVERSLEPT = 0.5 -- seconds: who wakes so late was asleep, and listened to nobody
+local LINGER, TRAILING = 10, 1048576 -- seconds a peer has to hang up, bytes it may send till then
 
 -- What is waited for that a peer may bring.
 local READS = { input = true, change = true, ["end"] = true }
@@ -129,6 +129,13 @@ function stream.transport(host)
     host.brief(close_down, host.log_failure, link)
   end
 
+  -- Who reads waits until something was due when that began. Since then a ping may
+  -- have left whose answer is awaited.
+  local function hurry(link)
+    local s = link.reading and link.stream
+    if s and s.wake and core.due(link.ws) < link.due then s:wake() end
+  end
+
   -- ---- output ----
 
   -- The stream takes no more. What the peer sent before may still be read, and
@@ -162,6 +169,7 @@ function stream.transport(host)
       changed(link)
     end
     link.writing = nil
+    hurry(link)
     look(link)
     changed(link)
   end
@@ -189,15 +197,24 @@ function stream.transport(host)
         host.brief(write_out, host.log_failure, link)
       end
     end
+    hurry(link)
     look(link)
   end
 
   -- ---- input ----
 
+  -- May more be read? While it may not, silence says nothing about the peer.
+  local function hungry(link)
+    if core.hungry(link.ws) then return true end
+    link.paused = true
+  end
+
   -- Reads once; true: look again. 'pumps': this task takes no messages.
   local function fill(link, timeout, pumps)
     local ws, began = link.ws, now()
-    local limit = math.max(0, math.min(timeout or math.huge, core.due(ws) - began))
+    if link.paused then core.listens(ws, began) end
+    link.paused, link.due = nil, core.due(ws)
+    local limit = math.max(0, math.min(timeout or math.huge, link.due - began))
     if not link.stream.wake then limit = math.min(limit, SLICE) end
     link.reading = true
     local bytes, message, id = link.stream:read(PIECE, limit < math.huge and limit or nil)
@@ -212,6 +229,7 @@ function stream.transport(host)
       link.broken = link.broken or id ~= "EOF"
       core.eof(ws, time, link.broken)
     elseif core.due(ws) <= time then
+      if time - began - limit > OVERSLEPT then core.listens(ws, time) end
       core.expire(ws, time)
     elseif timeout and time >= began + timeout then
       changed(link) -- someone else may want to read
@@ -228,7 +246,7 @@ function stream.transport(host)
     if link.stream.alone then return end
     core.pump(link.ws, now())
     push(link)
-    while not link.over and not link.reading and link.wanted == 0 and core.hungry(link.ws) do
+    while not link.over and not link.reading and link.wanted == 0 and hungry(link) do
       fill(link, nil, true)
       take_turns(link)
     end
@@ -266,7 +284,7 @@ function stream.transport(host)
     end
     link.receiving = receives or link.receiving
     local ok, message, id
-    if READS[what] and not link.reading and core.hungry(ws) then
+    if READS[what] and not link.reading and hungry(link) then
       ok, message, id = fill(link, timeout, not receives)
     else
       local wants = READS[what] and 1 or 0

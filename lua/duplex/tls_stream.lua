@@ -64,15 +64,17 @@ local function next_bytes(self, max)
 end
 
 function methods:read(max, timeout)
-  local deadline = timeout and self.now() + timeout
+  local deadline, came = timeout and self.now() + timeout, false
   while true do
     local bytes, message, id = next_bytes(self, max)
     answer(self)
     if bytes or id then return bytes, message, id end
+    if came then return "" end -- a part of a record, which is a sign of life
     local left = deadline and math.max(0, deadline - self.now())
     bytes, message, id = self.stream:read(PIECE, left)
     if not bytes then return nil, message, id end
     self.engine:feed(bytes)
+    came = true
   end
 end
 
