@@ -8,6 +8,10 @@
 #include <unistd.h>
 
 #define FLUSH_AT_MOST 64 /* links looked after before other events */
+
+/* Links whose time is up that are looked at in one turn, and then. */
+#define EXPIRE_AT_ONCE 64
+#define EXPIRE_A_SECOND 32e3
 #define SEAL_AT_MOST ((size_t)48 * 1024) /* encrypted before it is sent */
 #define LINGER 10.0      /* seconds for a peer to take some of the rest */
 #define LINGER_MOST 60.0 /* seconds in all */
@@ -639,17 +643,23 @@ static void link_expired(dx_link *l) {
   dx_link_touch(l); /* sets the timer anew */
 }
 
+/* Connections that came, or were written to, at one time are due at one time
+ * too: the first of them are looked at now, the others soon, so that nobody
+ * waits for all of them, now or at the next time. */
 static void run_timers(dx_loop *loop) {
   dx_timer *t;
+  int links = 0;
   loop->now = dx_loop_clock();
   if (dx_timers_first(&loop->timers) > loop->now)
     return;
   loop->alarm_at = NAN; /* it went off, or is about to: set it again */
   while ((t = dx_timers_expired(&loop->timers, loop->now))) {
-    if (t->kind == DX_TIMER_LINK)
+    if (t->kind != DX_TIMER_LINK)
+      loop->hooks->expired(loop, t);
+    else if (++links <= EXPIRE_AT_ONCE)
       link_expired((dx_link *)((char *)t - offsetof(dx_link, timer)));
     else
-      loop->hooks->expired(loop, t);
+      dx_timers_set(&loop->timers, t, loop->now + links / EXPIRE_A_SECOND);
   }
 }
 
