@@ -223,6 +223,9 @@ local function public_names()
   local _, methods = debug.getupvalue(index, 1)
   local _, getters = debug.getupvalue(index, 2)
   add("duplex.", duplex)
+  for name in markdown.read("lua/duplex/bind.lua"):gmatch("%-%-%-@field ([%w_]+) ") do
+    if duplex[name] ~= nil then names["duplex." .. name] = true end -- helpers are loaded now
+  end
   add("ws:", methods)
   add("ws.", getters)
   add("ws.", annotated("lua/duplex/connection.lua", "duplex.Connection"))

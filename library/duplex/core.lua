@@ -69,6 +69,11 @@ function core.client(ws) end
 function core.set_client(ws, bytes, port, secure) end
 
 ---@param ws duplex.Connection
+---@param now number seconds
+---@return number seconds since the last byte came, or since reading went on
+function core.idle(ws, now) end
+
+---@param ws duplex.Connection
 ---@return number|nil seconds of the last answered ping
 function core.latency(ws) end
 
@@ -102,6 +107,11 @@ function core.numbers(ws) end
 ---@param ws duplex.Connection
 ---@return number time when expire must be called; math.huge for never
 function core.due(ws) end
+
+---Reading goes on after a pause, in which silence meant nothing.
+---@param ws duplex.Connection
+---@param now number seconds
+function core.listens(ws, now) end
 
 ---A ping, or giving up, if it is time for that.
 ---@param ws duplex.Connection
@@ -183,8 +193,9 @@ function core.broadcast(set, data, kind, most, spare) end
 function core.put_raw(ws, bytes) end
 
 ---@param ws duplex.Connection
+---@param payload? string at most 125 bytes; default: its number
 ---@return integer|nil number for answered(), string? message, string? id
-function core.ping(ws) end
+function core.ping(ws, payload) end
 
 ---@param ws duplex.Connection
 ---@param number integer

@@ -35,6 +35,7 @@
 ---@field high_mark? integer (bytes, default 65536) send waits while more than this waits to leave.
 ---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits.
 ---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.
+---@field heartbeat? false|duplex.Heartbeat|duplex.HeartbeatOptions Instead of ping_interval and ping_timeout: false = no pings; { interval, timeout, payload, on_latency }; or what duplex.heartbeat made.
 
 ---TLS of duplex.serve.
 ---@class duplex.ServerTls
@@ -77,6 +78,7 @@
 ---@field high_mark? integer (bytes, default 65536) send waits while more than this waits to leave.
 ---@field max_outbox? integer (bytes, default 1048576) When more would wait to leave, try_send returns FULL and broadcast closes with 1013; one message always fits.
 ---@field max_control_rate? integer (frames a second, default 10000) Pings, pongs and closes from the peer; more close the connection.
+---@field heartbeat? false|duplex.Heartbeat|duplex.HeartbeatOptions Instead of ping_interval and ping_timeout: false = no pings; { interval, timeout, payload, on_latency }; or what duplex.heartbeat made.
 
 ---TLS of duplex.connect.
 ---@class duplex.ClientTls

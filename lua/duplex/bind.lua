@@ -27,6 +27,7 @@ local NEEDS = {
 -- module returns a function that makes its part for a bound table.
 ---@type table<string, fun(): fun(duplex: duplex): any>
 local HELPERS = {
+  heartbeat = function() return require("duplex.heartbeat").maker end,
 }
 
 -- The field of a bound table that is missing so far.
@@ -67,6 +68,7 @@ local function bind(host)
   ---@field timeout fun(): number|nil seconds until step is due anyway
   ---@field pcall fun(fn: function, ...): boolean, ... pcall; fn may wait, in PUC Lua 5.1 too
   ---@field prepare fun(data: string, kind?: "text"|"binary"): duplex.Message
+  ---@field heartbeat fun(options?: duplex.HeartbeatOptions): duplex.Heartbeat a policy for pings
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   local duplex = {
     version = core.version,

@@ -1,10 +1,12 @@
 -- SPDX-License-Identifier: MIT
 -- A client: from a URL to an open connection, or to a reason why not.
 
+local beat = require "duplex.beat"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
 local dial = require "duplex.dial"
 local failure = require "duplex.failure"
+local log = require "duplex.log"
 local options = require "duplex.options"
 local proxy = require "duplex.proxy"
 local response = require "duplex.response"
@@ -138,6 +140,10 @@ local function handshake(attempt, ws)
   return ws
 end
 
+local function log_of(host, checked)
+  return checked.log == nil and host.log or log.writer(checked.log)
+end
+
 --- Connects.
 ---@param host table the event loop
 ---@param address string ws://user:password@host:port/path?query
@@ -156,6 +162,7 @@ function client.connect(host, address, given)
   if checked.proxy and checked.unix then
     error("options 'proxy' and 'unix' exclude each other", 3)
   end
+  local policy = beat.plan(checked, given, 3)
   local parts, message, id = url.parse(address)
   if not parts then return nil, message, id end
   if host.exiting() then
@@ -181,6 +188,7 @@ function client.connect(host, address, given)
     elseif ws then
       host.clients[core.id(ws)] = ws
       if host.opened then host.opened(ws) end
+      if policy then beat.start(host, ws, policy, log_of(host, checked)) end
       return ws
     end
     if not instead then return nil, message, id, answer end

@@ -2,6 +2,7 @@
 -- Duplex for programs in nginx: local duplex = require "duplex.ngx", and
 -- duplex.upgrade in a content_by_lua_block.
 
+local beat = require "duplex.beat"
 local bind = require "duplex.bind"
 local bus = require "duplex.ngx_bus"
 local connection = require "duplex.connection"
@@ -113,6 +114,8 @@ function duplex.upgrade(given, handler)
     return respond { status = 400, body = "WebSockets need HTTP/1.1 here.\n" }
   end
   local write_log = checked.log == nil and host.log or log.writer(checked.log)
+  local policy = beat.plan(checked, given, 2)
+  if policy then handler = beat.before(host, policy, write_log, handler) end
   local raw, now = ngx.req.raw_header(), host.now()
   local ws = core.connection("server", core.settings(checked), host.class, now)
   if ngx.var.scheme == "https" then core.secure(ws, true) end

@@ -16,6 +16,7 @@
 local COLUMNS =
   { "name", "role", "type", "default", "min", "max", "unit", "text", "needs" }
 local DAY, INT, TIB = 86400, 2147483647, 1099511627776
+local PING_INTERVAL, PING_TIMEOUT = 20, 20 -- proxies cut what is silent for a minute
 
 ---@type duplex.option[]
 local rows = {
@@ -44,8 +45,8 @@ local rows = {
   { "compression",      "both",   "boolean or table",  false,       nil, nil,     nil,               "Compression of messages (RFC 7692).", "permessage-deflate" },
   { "log",              "both",   "function or false", nil,         nil, nil,     nil,               "function(level, message, fields); false = silence; default: lines on stderr." },
   { "open_timeout",     "both",   "number or false",   10,          0,   DAY,     "seconds",         "From connecting or accepting to the end of the handshake; 0 or false = no limit." },
-  { "ping_interval",    "both",   "number or false",   20,          0,   DAY,     "seconds",         "Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60." },
-  { "ping_timeout",     "both",   "number or false",   20,          0,   DAY,     "seconds",         "Silence after that ping before the connection is LOST; counts while this side reads; 0 or false = no limit." },
+  { "ping_interval",    "both",   "number or false",   PING_INTERVAL, 0,   DAY,     "seconds",         "Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60." },
+  { "ping_timeout",     "both",   "number or false",   PING_TIMEOUT, 0,   DAY,     "seconds",         "Silence after that ping before the connection is LOST; counts while this side reads; 0 or false = no limit." },
   { "close_timeout",    "both",   "number",            10,          0,   DAY,     "seconds",         "To wait for the peer's close frame after ours; 0 = cut without waiting." },
   { "send_timeout",     "both",   "number or false",   30,          0,   DAY,     "seconds",         "A peer that takes no byte for this long while some wait is LOST; 0 or false = no limit." },
   { "max_message",      "both",   "integer",           1048576,     1,   TIB,     "bytes",           "A larger message, after inflation, closes the connection with 1009." },
@@ -73,6 +74,15 @@ local rows = {
   { "tls.verify",       "client", "boolean",           true,        nil, nil,     nil,               "Whether the certificate and the name in it are verified; false is for experiments." },
   { "tls.server_name",  "client", "string",            nil,         1,   255,     "bytes",           "Name to ask for and to verify; default: the host of the URL." },
   { "tls.resume",       "client", "boolean",           true,        nil, nil,     nil,               "Keep sessions, to be quicker when connecting again." },
+  { "heartbeat",        "both",   "table or false",    nil,         nil, nil,     nil,               "Instead of ping_interval and ping_timeout: false = no pings; { interval, timeout, payload, on_latency }; or what duplex.heartbeat made." },
+  { "interval",         "heartbeat", "number or false", PING_INTERVAL, 0, DAY,    "seconds",         "As ping_interval; a policy that adapts never waits longer." },
+  { "timeout",          "heartbeat", "number or false", PING_TIMEOUT, 0, DAY,     "seconds",         "As ping_timeout." },
+  { "payload",          "heartbeat", "bytes or function", nil,      0,   125,     "bytes",           "What the pings carry, or a function(ws) that returns it; default: a number." },
+  { "on_latency",       "heartbeat", "function",        nil,         nil, nil,     nil,               "function(ws, seconds), called after each answered ping; it must not wait." },
+  { "adaptive",         "heartbeat", "boolean",         false,       nil, nil,     nil,               "duplex.heartbeat only: after a connection that was lost in silence, ping earlier on the next." },
+  { "minimum",          "heartbeat", "number",          1,           0.01, DAY,    "seconds",         "The shortest interval that a policy adapts to." },
+  { "patience",         "heartbeat", "number",          600,         0,   DAY,     "seconds",         "Of answered pings, before a policy that adapted tries a longer interval; after each further loss twice as long." },
+  { "clock",            "heartbeat", "function",        nil,         nil, nil,     nil,               "For tests: what a policy takes for duplex.now." },
 }
 
 for _, row in ipairs(rows) do

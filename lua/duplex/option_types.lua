@@ -96,6 +96,11 @@ end
 
 read.path = read.string
 
+function read.bytes(value, row)
+  if type(value) ~= "string" then return true end
+  return types.out_of_range(row, #value), value
+end
+
 read["PEM text"] = function(value)
   return type(value) ~= "string" or not value:find("-----BEGIN ", 1, true) or nil, value
 end

@@ -2,6 +2,7 @@
 -- A server: listeners, the tasks of its connections, and a graceful end. What
 -- comes before a WebSocket is open is in handshake.lua.
 
+local beat = require "duplex.beat"
 local connection = require "duplex.connection"
 local core = require "duplex.core"
 local forwarded = require "duplex.forwarded"
@@ -202,6 +203,7 @@ function server.serve(host, given, handler)
     tls, message, id = secure.context("server", checked.tls)
     if not tls then return nil, message, id end
   end
+  local policy, write_log = beat.plan(checked, given, 3), log.writer(checked.log)
   local descriptors = host.descriptors and host.descriptors() or math.huge
   local self = setmetatable({
     host = host,
@@ -210,9 +212,9 @@ function server.serve(host, given, handler)
     tls = tls,
     settings = core.settings(checked),
     class = host.class,
-    handler = handler,
+    handler = policy and beat.before(host, policy, write_log, handler) or handler,
     trusted = checked.proxies and forwarded.trust(checked.proxies),
-    log = log.writer(checked.log),
+    log = write_log,
     max_connections = checked.max_connections
       or math.max(1, descriptors - SPARE_DESCRIPTORS),
     connections = {},

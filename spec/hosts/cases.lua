@@ -322,6 +322,86 @@ case("heartbeat: pings are answered while the handler is busy", function(duplex,
   t.same("are you there", got)
 end)
 
+case("heartbeat: after 20 seconds of silence, in both roles", function(duplex, t)
+  local core = require "duplex.core"
+  -- When the next ping is due, counted from the last byte.
+  local function interval(ws) return math.floor(core.due(ws) - duplex.now() + ws.idle + 0.5) end
+  local served, come = nil, duplex.event()
+  local ws = t.connect(t.serve({}, function(one)
+    served = interval(one)
+    come:set()
+    one:wait_closed()
+  end))
+  t.ok(come:wait(5))
+  t.same({ 20, 20 }, { served, interval(ws) })
+end)
+
+case("heartbeat: who answers no ping is told why it is cut: 1011", function(duplex, t)
+  local result, done = nil, duplex.event()
+  local server = t.serve({ ping_interval = 0.1, ping_timeout = 0.1 }, function(ws)
+    local data, _, id = ws:receive()
+    result = { data, id, ws.close_code, ws.close_error }
+    done:set()
+  end)
+  t.peer("quiet", server.port)
+  t.ok(done:wait(3), "it was not found")
+  t.same({ nil, "LOST", 1006, "LOST: no pong within ping_timeout" }, result)
+  duplex.sleep(0.1)
+  t.same("closed 1011", t.said())
+end)
+
+case("heartbeat: a peer that we do not read from lives", function(duplex, t)
+  local read, done = nil, duplex.event()
+  local server = t.serve({ ping_interval = 0.1, ping_timeout = 0.1 }, function(ws)
+    duplex.sleep(1)
+    repeat read = ws:receive() until read ~= ("x"):rep(65536)
+    read = { read, ws.close_error }
+    done:set()
+  end)
+  t.peer("floods", server.port)
+  t.ok(done:wait(8), "it hangs")
+  t.same({ "done", nil }, read)
+end)
+
+case("heartbeat: payloads and round trips with the option", function(duplex, t)
+  local trip, got, done, timed = nil, nil, duplex.event(), duplex.event()
+  local server = t.serve({ heartbeat = {
+    interval = 0.1,
+    payload = function(ws) return "hello " .. ws.state end,
+    on_latency = function(ws, seconds)
+      trip = seconds < 1 and ws.latency < 1
+      timed:set()
+    end,
+  } }, function(ws)
+    got = ws:receive(2)
+    done:set()
+  end)
+  t.peer("pinged", server.port)
+  t.ok(done:wait(3) and timed:wait(3))
+  t.same({ "hello open", true }, { got, trip })
+end)
+
+case("heartbeat: a policy finds a silent peer while the handler is busy", function(duplex, t)
+  local lost = duplex.event()
+  local policy = duplex.heartbeat { interval = 0.1, timeout = 0.1, payload = "x" }
+  local server = t.serve({ heartbeat = policy }, function(ws)
+    ws:on_close(function() lost:set() end)
+    lost:wait(4)
+  end)
+  t.peer("mute", server.port)
+  t.ok(lost:wait(3), "it was not found")
+end)
+
+case("ws.idle counts silence", function(duplex, t)
+  local ws = t.connect(t.serve({}, echo))
+  duplex.sleep(0.2)
+  local silence = ws.idle
+  t.ok(silence > 0.15 and silence < 1, silence)
+  ws:send("x")
+  t.same("x", (ws:receive(2)))
+  t.ok(ws.idle < silence)
+end)
+
 case("ping measures a round trip", function(_, t)
   local ws = t.connect(t.serve({}, echo))
   local seconds = t.ok(ws:ping(2))

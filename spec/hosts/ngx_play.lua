@@ -70,6 +70,8 @@ function t.peer(mode, port)
   return not port and pipe:read("*l") or nil
 end
 
+function t.said() return pipes[#pipes]:read("*l") end
+
 --- The content of a port that a case serves on.
 function play.serve()
   local one = handlers[tonumber(ngx.var.server_port)]

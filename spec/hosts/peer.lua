@@ -74,4 +74,31 @@ function modes.pings()
   p:until_close()
 end
 
+-- Reads, answers no ping, and prints what it was told at the end.
+function modes.quiet()
+  local p = open()
+  local first, payload
+  repeat first, payload = p:frame() until first ~= 0x89
+  print(first == 0x88 and ("closed %d"):format(payload:byte(1) * 256 + payload:byte(2)) or "cut")
+end
+
+-- Tells in a message what the first ping carries, which it answers.
+function modes.pinged()
+  local p = open()
+  local first, payload = p:frame()
+  p:send(0x8a, payload)
+  p:send(0x81, first == 0x89 and payload or "no ping")
+  p:until_close()
+end
+
+-- Sends more than anybody keeps who does not read, then "done".
+function modes.floods()
+  local p = open()
+  p.sock:settimeout(LIFE)
+  local message = ("x"):rep(65536)
+  for _ = 1, 400 do p:send(0x82, message) end
+  p:send(0x81, "done")
+  p:until_close()
+end
+
 modes[mode]()

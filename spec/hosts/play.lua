@@ -39,6 +39,9 @@ function t.peer(mode, port)
   return not port and pipe:read("*l") or nil
 end
 
+--- The next line that the last peer printed. Blocks.
+function t.said() return t.pipes[#t.pipes]:read("*l") end
+
 --- A path as a server leaves it that was killed.
 function t.stale(path)
   local socket = require "socket.unix"

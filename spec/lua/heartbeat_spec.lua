@@ -5,6 +5,8 @@ local both = require "spec.support.both"
 local bytes = require "spec.support.bytes"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
+local secure = require "spec.support.secure_serve"
+local secure_peer = require "spec.support.secure_peer"
 
 local QUICK = { ping_interval = 0.03, ping_timeout = 0.05, log = false }
 
@@ -105,6 +107,34 @@ describe("the heartbeat", function()
     raw:close()
   end))
 
+  it("takes parts of a TLS record as life", run(function()
+    local server = secure.serve(nil, function(ws)
+      ws:send(ws:receive())
+    end, { ping_interval = 0.05, ping_timeout = 0.1 })
+    local p = assert(secure_peer.connect(server.port):handshake())
+    p:upgrade()
+    p.engine:write(bytes.frame(0x81, ("x"):rep(60), "\0\0\0\0"))
+    local record = p.engine:output()
+    for byte in record:gmatch "." do
+      p.raw:send(byte)
+      duplex.sleep(0.004)
+    end
+    local first, payload
+    repeat first, payload = p:frame() until first ~= 0x89
+    assert.same({ 0x81, ("x"):rep(60) }, { first, payload })
+    p:close()
+  end))
+
+  it("has nobody pinged with ws.idle below the interval", run(function()
+    local server = serve { log = false }
+    local ws = assert(duplex.connect(server.url, { log = false }))
+    duplex.sleep(0.05)
+    local idle = ws.idle
+    assert.is_true(idle >= 0.045 and idle < 1, idle)
+    assert(ws:ping(1))
+    assert.is_true(ws.idle < idle)
+  end))
+
   it("finds a process that was stopped, and serves the others", run(function()
     local server, ends, came = serve(QUICK)
     local script = ([[import socket, time
@@ -123,5 +153,138 @@ time.sleep(10)]]):format(server.port, (peer.request:gsub("\r\n", "\\r\\n")))
     assert.matches("LOST", ends[1])
     assert.equal("open", ws.state)
     both.settle()
+  end))
+end)
+
+describe("ws:ping", function()
+  both.cases(it)("carries a payload", function(a)
+    assert.is_number(a:ping(2, "are you there"))
+    assert.is_number(a:ping(2, ""))
+    assert.is_number(a:ping(2, ("\0"):rep(125)))
+    assert.error_matches(function() a:ping(1, ("x"):rep(126)) end, "at most 125 bytes")
+    assert.error_matches(function() a:ping(1, 5) end, "at most 125 bytes")
+  end)
+end)
+
+describe("the option heartbeat", function()
+  -- A server whose peers of bytes show what pings carry.
+  local function pings(heartbeat, log)
+    local server = serve { heartbeat = heartbeat, log = log or false }
+    return server, peer.connect(server.port):upgrade()
+  end
+
+  -- Reads a ping and answers it. -> its payload
+  local function answer(raw)
+    local head = assert(raw:read(2))
+    assert.equal(0x89, head:byte(1))
+    local payload = raw:read(head:byte(2))
+    raw:send(bytes.frame(0x8a, payload, "\0\0\0\0"))
+    return payload
+  end
+
+  it("switches pings off", run(function()
+    local _, raw = pings(false)
+    assert.same({ nil, "silence" }, { raw:read(1, 0.1) })
+    raw:close()
+  end))
+
+  it("sets the limits of the core where that suffices", run(function()
+    local server, ends, came = serve { heartbeat = { interval = 0.03, timeout = 0.05 }, log = false }
+    local raw = peer.connect(server.port):upgrade()
+    assert.equal("\137\4\0\0\0\1", raw:read(6))
+    assert.is_true(came:wait(2))
+    assert.same({ "LOST: no pong within ping_timeout" }, ends)
+  end))
+
+  it("sends payloads, and reports each round trip", run(function()
+    local count, reports, third = 0, {}, duplex.event()
+    local _, raw = pings {
+      interval = 0.02,
+      payload = function(ws)
+        count = count + 1
+        return ("%s beat %d"):format(ws.state, count)
+      end,
+      on_latency = function(ws, seconds)
+        reports[#reports + 1] = seconds >= 0 and seconds < 1 and ws.latency < 1
+        if #reports == 3 then third:set() end
+      end,
+    }
+    for i = 1, 3 do assert.equal("open beat " .. i, answer(raw)) end
+    assert.is_true(third:wait(2))
+    assert.same({ true, true, true }, reports)
+    raw:close()
+  end))
+
+  it("pings only who is silent", run(function()
+    local _, raw = pings { interval = 0.05, payload = "ping" }
+    for _ = 1, 30 do
+      raw:send(bytes.frame(0x8a, "", "\0\0\0\0"))
+      duplex.sleep(0.005)
+    end
+    assert.same({ nil, "silence" }, { raw:read(1, 0) })
+    assert.equal("ping", answer(raw))
+    raw:close()
+  end))
+
+  it("finds silent peers with a policy too: LOST, and 1011", run(function()
+    local policy = duplex.heartbeat { interval = 0.02, timeout = 0.05, payload = "x" }
+    local server, ends, came = serve { heartbeat = policy, log = false }
+    local raw = peer.connect(server.port):upgrade()
+    assert.equal("\137\1x", raw:read(3))
+    assert.is_true(came:wait(2))
+    assert.same({ "LOST: no pong within ping_timeout" }, ends)
+    assert.equal(bytes.close(1011), raw:rest(1):sub(3, 4))
+  end))
+
+  it("goes on pinging without a timeout", run(function()
+    local _, raw = pings { interval = 0.02, timeout = false, payload = "x" }
+    assert.equal("\137\1x\137\1x\137\1x", raw:read(9))
+    raw:close()
+  end))
+
+  it("contains functions that raise, and says so", run(function()
+    local lines = {}
+    local function log(level, message) lines[#lines + 1] = level .. ": " .. message end
+    local wrong = { function() error("no payload", 0) end, function() return ("x"):rep(126) end,
+      function() end }
+    local count = 0
+    local _, raw = pings({
+      interval = 0.01,
+      payload = function(ws)
+        count = count + 1
+        return (wrong[count] or tostring)(ws)
+      end,
+      on_latency = function() if count == 4 then error("no use", 0) end end,
+    }, log)
+    for i = 1, 3 do assert.equal("\0\0\0" .. string.char(i), answer(raw)) end
+    assert.matches("^websocket#", answer(raw))
+    assert.matches("^websocket#", answer(raw))
+    assert.same({ "error: heartbeat: payload failed: no payload",
+      "error: heartbeat: payload must return a string of at most 125 bytes",
+      "error: heartbeat: payload must return a string of at most 125 bytes",
+      "error: heartbeat: on_latency failed: no use" }, lines)
+    raw:close()
+  end))
+
+  it("adapts to a proxy that cuts what is silent", run(function()
+    local CUT = 0.2
+    local port = peer.listen(function(p)
+      p:accept()
+      repeat
+        local head = p:read(6, CUT)
+        if head then p:send(bytes.frame(0x8a, "x")) end
+      until not head
+      p:close()
+    end)
+    local policy = duplex.heartbeat { payload = "x", adaptive = true, minimum = 0.05 }
+    local function connect() return assert(duplex.connect("ws://127.0.0.1:" .. port, { heartbeat = policy })) end
+    local ws = connect()
+    assert.equal("LOST", select(3, ws:receive(2)))
+    duplex.sleep(0.01) -- the policy learns in a task
+    assert.is_true(policy.cutoff >= CUT and policy.cutoff < 2 * CUT, policy.cutoff)
+    assert.equal(policy.cutoff / 2, policy.interval)
+    ws = connect()
+    assert.equal("TIMEOUT", select(3, ws:receive(3 * CUT)))
+    ws:close(1000, "", 0)
   end))
 end)
