@@ -33,6 +33,8 @@ void dx_conn_clear(dx_conn *c) {
   dx_buffer_clear(&c->reader.body, dx_conn_spare(c));
   dx_buffer_clear(&c->out, dx_conn_spare(c));
   dx_buffer_clear(&c->held, dx_conn_spare(c));
+  dx_deflate_free(c->reader.deflate);
+  c->reader.deflate = NULL;
   free(c->reason);
   free(c->carried);
   c->reason = NULL;
@@ -102,13 +104,55 @@ static dx_error release_held(dx_conn *c) {
   return e;
 }
 
+/* Whether a frame is to be compressed: what its message began as, and others
+ * not while the compressor is within a message that they are no part of. */
+static int compresses(const dx_conn *c, uint8_t first, size_t n, int how) {
+  const dx_deflate *d = c->reader.deflate;
+  if (!(first & 15))
+    return d->running;
+  if (!(first & DX_FIN)) /* who knows how long it will be */
+    n = SIZE_MAX;
+  return dx_conn_deflates(c, n, how) && (!d->running || d->out_reset);
+}
+
+/* As append, for a data frame where compression was agreed on. */
+static dx_error append_message(dx_conn *c, dx_buffer *b, uint8_t first,
+                               const void *data, size_t n, int how) {
+  dx_deflate *d = c->reader.deflate;
+  dx_buffer z = NULL;
+  dx_error e = DX_OK;
+  size_t size = n;
+  if (compresses(c, first, n, how)) {
+    int parts = (first & 15 ? DX_BEGINS : 0) | (first & DX_FIN ? DX_ENDS : 0);
+    e = dx_deflate_put(d, &z, dx_conn_spare(c), data, n, parts);
+    if (!e && z) {
+      data = dx_buffer_bytes(z);
+      size = dx_buffer_length(z);
+      first |= first & 15 ? DX_RSV1 : 0;
+    }
+  }
+  if (!e)
+    e = append(c, b, first, data, size);
+  dx_buffer_clear(&z, dx_conn_spare(c));
+  if (e) {
+    d->stale = 1; /* our compressor may have seen what nobody will get */
+    return e;
+  }
+  d->payload_out += n;
+  d->wire_out += size;
+  return DX_OK;
+}
+
 dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
-                     int in_fragments) {
+                     int how) {
   dx_error e = dx_conn_may_send(c);
   if (e)
     return e;
+  int in_fragments = how & DX_IN_FRAGMENTS;
   dx_buffer *b = in_fragments || first & 8 ? &c->out : queue_for_frames(c);
-  e = append(c, b, first, data, n);
+  e = c->reader.deflate && !(first & 8)
+          ? append_message(c, b, first, data, n, how)
+          : append(c, b, first, data, n);
   if (e)
     return e;
   if (!(first & DX_FIN))
@@ -118,14 +162,40 @@ dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
   return in_fragments && first & DX_FIN ? release_held(c) : DX_OK;
 }
 
+/* A message for many, compressed on its own and once for all connections with
+ * equal parameters.  Whatever comes next cannot refer to it. */
+static dx_error put_packed(dx_conn *c, const dx_message *m) {
+  dx_deflate *d = c->reader.deflate;
+  const dx_packed *z = dx_packed_get(m->packed, d, m->data, m->n);
+  if (z == NULL)
+    return DX_ERR_NO_MEMORY;
+  if (z->n == 0)
+    return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, DX_PLAIN);
+  dx_error e = append(c, queue_for_frames(c), DX_FIN | DX_RSV1 | m->opcode,
+                      z->bytes, z->n);
+  if (e)
+    return e;
+  d->stale = 1;
+  d->payload_out += m->n;
+  d->wire_out += z->n;
+  c->messages_out++;
+  return DX_OK;
+}
+
 dx_error dx_conn_put_message(dx_conn *c, const dx_message *m) {
-  return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, 0);
+  if (m->packed && dx_conn_deflates(c, m->n, m->how) && !dx_conn_may_send(c))
+    return put_packed(c, m);
+  return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, m->how);
 }
 
 dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
                           const uint8_t *data, size_t n, size_t gone) {
   c->messages_out++;
   c->out_total += gone;
+  if (c->reader.deflate) {
+    c->reader.deflate->payload_out += n;
+    c->reader.deflate->wire_out += n;
+  }
   if (gone < head_n) {
     dx_error e = append_raw(c, &c->out, head + gone, head_n - gone);
     return e ? e : append_raw(c, &c->out, data, n);
@@ -210,6 +280,8 @@ static void end(dx_conn *c, dx_error e) {
   c->state = DX_CLOSED;
   c->error = (uint8_t)e;
   dx_reader_finish(&c->reader, dx_conn_spare(c));
+  if (c->reader.deflate)
+    dx_deflate_rest(c->reader.deflate);
   drop_kept(c);
 }
 
@@ -368,6 +440,11 @@ size_t dx_conn_take(dx_conn *c, char *to, size_t max) {
   return n;
 }
 
+int dx_conn_compress(dx_conn *c, const dx_deflate_params *agreed) {
+  c->reader.deflate = dx_deflate_new(agreed, c->server, &c->shared->codecs);
+  return c->reader.deflate ? 0 : -1;
+}
+
 void dx_conn_open(dx_conn *c, double now) {
   dx_conn_head_done(c);
   c->state = DX_OPEN;
@@ -467,6 +544,8 @@ static dx_kind step(dx_conn *c, dx_event *ev, double now) {
       if (c->state == DX_CLOSING)
         continue; /* RFC 6455 1.4: nobody is there to take it */
       c->messages_in += ev->last;
+      if (c->reader.deflate)
+        c->reader.deflate->payload_in += ev->n;
       return kind;
     case DX_GOT_PING:
       e = count_control(c, now);

@@ -33,6 +33,7 @@ typedef enum dx_state {
 typedef struct dx_shared {
   dx_spare spare;
   dx_random *random; /* masking keys: clients only */
+  dx_codecs codecs;  /* compression without context takeover */
 } dx_shared;
 
 /* Payloads of control frames that have to be remembered: few are. */
@@ -118,6 +119,8 @@ void dx_conn_head_done(dx_conn *c);
 /* Bytes behind a head (a body): returns how many of at most 'max' were put
  * at 'to'. */
 size_t dx_conn_take(dx_conn *c, char *to, size_t max);
+/* Compression was agreed on.  0, or -1 when memory is out. */
+int dx_conn_compress(dx_conn *c, const dx_deflate_params *agreed);
 /* The handshake is done: frames from now on. */
 void dx_conn_open(dx_conn *c, double now);
 
@@ -151,10 +154,19 @@ static inline void dx_conn_pieces(dx_conn *c, int on) {
 
 /* Frames of messages.  'first' is the first byte of the frame: opcode and
  * FIN (0x80).  Data frames of others wait while a message is in fragments:
- * DX_IN_FRAGMENTS marks those that belong to it. */
+ * DX_IN_FRAGMENTS marks those that belong to it.  Where compression was agreed
+ * on, what is long enough is compressed; DX_PLAIN and DX_COMPRESS decide
+ * otherwise, for fragments with the first of them. */
 #define DX_FIN 0x80
+enum { DX_IN_FRAGMENTS = 1, DX_PLAIN = 2, DX_COMPRESS = 4 };
 dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
-                     int in_fragments);
+                     int how);
+/* Would a message of 'n' bytes be compressed? */
+static inline int dx_conn_deflates(const dx_conn *c, size_t n, int how) {
+  const dx_deflate *d = c->reader.deflate;
+  return d && d->out_bits >= DX_MIN_DEFLATE_BITS && !(how & DX_PLAIN) &&
+         (how & DX_COMPRESS || n >= d->agreed.threshold);
+}
 dx_error dx_conn_may_send(const dx_conn *c); /* DX_OK while it is open */
 
 /* A whole message, for one connection or for many; 'data' are borrowed.  A text
@@ -162,7 +174,9 @@ dx_error dx_conn_may_send(const dx_conn *c); /* DX_OK while it is open */
 typedef struct dx_message {
   const uint8_t *data;
   size_t n;
-  uint8_t opcode; /* DX_TEXT or DX_BINARY */
+  dx_packed **packed; /* of one for many: what it was compressed to; or NULL */
+  uint8_t opcode;     /* DX_TEXT or DX_BINARY */
+  uint8_t how;        /* DX_PLAIN, DX_COMPRESS or 0, as it is long enough */
 } dx_message;
 dx_error dx_conn_put_message(dx_conn *c, const dx_message *m);
 /* Raw bytes, before DX_OPEN. */

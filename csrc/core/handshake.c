@@ -147,6 +147,8 @@ dx_upgrade_error dx_upgrade_check(const dx_http_head *h, dx_upgrade *u) {
   dx_upgrade_error e = check_protocols(h); /* 8 */
   if (e)
     return e;
+  if (!dx_extensions_ok(h)) /* 9; RFC 6455 9.1 */
+    return DX_UPGRADE_EXTENSIONS;
   if (has_body(h))
     return DX_UPGRADE_BODY;
   *u = (dx_upgrade){.host = host, .origin = origin, .key = key};
@@ -254,10 +256,10 @@ static int listed(dx_slice list, dx_slice wanted) {
   return 0;
 }
 
-dx_upgrade_error dx_upgrade_verify(const dx_http_head *h,
-                                   const char accept[DX_ACCEPT_SIZE],
-                                   dx_slice offered_protocols,
-                                   int offered_extensions, dx_slice *protocol) {
+dx_upgrade_error
+dx_upgrade_verify(const dx_http_head *h, const char accept[DX_ACCEPT_SIZE],
+                  dx_slice offered_protocols, const dx_deflate_params *wish,
+                  dx_slice *protocol, dx_deflate_params *agreed) {
   /* The numbers are the items of RFC 6455 4.1 on the server's response. */
   if (h->status != 101) /* 1 */
     return DX_UPGRADE_STATUS;
@@ -269,8 +271,8 @@ dx_upgrade_error dx_upgrade_verify(const dx_http_head *h,
   if (!dx_slice_same(only(h, "Sec-WebSocket-Accept"),
                      (dx_slice){accept, DX_ACCEPT_SIZE}))
     return DX_UPGRADE_ACCEPT;
-  if (!offered_extensions &&
-      dx_http_field(h, "Sec-WebSocket-Extensions")) /* 5 */
+  agreed->level = 0;
+  if (dx_extensions_verify(h, wish, agreed) < 0) /* 5 */
     return DX_UPGRADE_EXTENSION;
   /* 6; RFC 6455 11.3.4: not more than once. */
   dx_slice chosen = only(h, "Sec-WebSocket-Protocol");

@@ -7,7 +7,7 @@
 #ifndef DX_HANDSHAKE_H
 #define DX_HANDSHAKE_H
 
-#include "http.h"
+#include "extensions.h"
 
 #define DX_KEY_SIZE 24      /* 16 bytes in base64 */
 #define DX_ACCEPT_SIZE 28   /* 20 bytes in base64 */
@@ -34,13 +34,14 @@
   X(PROTOCOLS,     400, "Sec-WebSocket-Protocol is not a list of tokens")      \
   X(PROTOCOL_TWIN, 400, "Sec-WebSocket-Protocol has a value twice")            \
   X(PROTOCOL_MANY, 400, "Sec-WebSocket-Protocol has too many values")          \
+  X(EXTENSIONS,    400, "Sec-WebSocket-Extensions is malformed")               \
   X(BODY,          400, "request to upgrade has a body")                       \
   X(STATUS,          0, "status is not 101")                                   \
   X(NO_UPGRADE,      0, "response: Upgrade is not 'websocket'")                \
   X(NO_CONNECTION,   0, "response: Connection lacks the token 'upgrade'")      \
   X(ACCEPT,          0, "response: Sec-WebSocket-Accept is missing or wrong")  \
   X(PROTOCOL,        0, "response: subprotocol was not offered")               \
-  X(EXTENSION,       0, "response: extension was not offered")
+  X(EXTENSION,       0, "response: extension or parameter was not offered")
 /* clang-format on */
 
 typedef enum dx_upgrade_error {
@@ -104,11 +105,11 @@ size_t dx_upgrade_write_request(char *out, size_t cap, dx_slice host,
  * the subprotocol chosen in 'protocol' (empty for none), or the first rule it
  * breaks.  DX_UPGRADE_STATUS is an ordinary HTTP answer and no broken rule.
  * 'accept' is dx_accept_key of the key we sent, 'offered_protocols' the list
- * we sent, 'offered_extensions' whether we offered any.  Whether the
- * extensions chosen fit those offered is left to the caller. */
-dx_upgrade_error dx_upgrade_verify(const dx_http_head *h,
-                                   const char accept[DX_ACCEPT_SIZE],
-                                   dx_slice offered_protocols,
-                                   int offered_extensions, dx_slice *protocol);
+ * we sent, 'wish' what we offered of compression.  What the server chose of
+ * that is in 'agreed', whose level is 0 when it chose nothing. */
+dx_upgrade_error
+dx_upgrade_verify(const dx_http_head *h, const char accept[DX_ACCEPT_SIZE],
+                  dx_slice offered_protocols, const dx_deflate_params *wish,
+                  dx_slice *protocol, dx_deflate_params *agreed);
 
 #endif

@@ -19,6 +19,13 @@ enum { AT_HEAD, IN_PAYLOAD, FINISHED, BROKEN };
  * resident, so a header alone costs next to nothing. */
 #define AT_FIRST ((size_t)1024 * 1024)
 
+/* Of a compressed message: what is set aside at first, in multiples of its
+ * bytes, what is handed out at a time in pieces, and how much more than twice
+ * max_message may be on the wire. */
+#define INFLATE_FIRST 4
+#define INFLATE_PIECE ((size_t)64 * 1024)
+#define COMPRESSED_MORE ((size_t)64 * 1024)
+
 void dx_reader_lend(dx_reader *r, uint8_t *p, size_t n) {
   r->in = p;
   r->n = n;
@@ -36,11 +43,18 @@ static void consume(dx_reader *r, size_t n) {
   r->n -= n;
 }
 
+/* RFC 7692 6.1: RSV1, of the first frame of a message. */
+static int may_be_compressed(const dx_head *h, const dx_reader *r) {
+  return r->deflate && h->rsv == 4 &&
+         (h->opcode == DX_TEXT || h->opcode == DX_BINARY);
+}
+
 /* Every MUST about a header, in the order of RFC 6455 5.2 to 5.5. */
 static dx_error check_head(const dx_head *h, const dx_reader *r) {
   /* clang-format off */
   int control = h->opcode & 8;
-  if (h->rsv)                      return DX_ERR_RESERVED_BITS;
+  if (h->rsv && !may_be_compressed(h, r))
+                                   return DX_ERR_RESERVED_BITS;
   if ((h->opcode & 7) > 2)         return DX_ERR_BAD_OPCODE;
   if (h->masked != r->server)      return r->server ? DX_ERR_UNMASKED
                                                     : DX_ERR_MASKED;
@@ -58,19 +72,27 @@ static dx_error check_head(const dx_head *h, const dx_reader *r) {
 /* What a data frame does to the message it belongs to. */
 static dx_error begin_frame(dx_reader *r, const dx_head *h,
                             const dx_limits *limits) {
+  uint64_t most = limits->max_message;
   if (h->opcode != DX_CONTINUATION) {
     r->message = h->opcode;
     r->length = 0;
     r->fragments = 0;
     r->utf8 = (dx_utf8){0};
+    r->compressed = h->rsv != 0;
+    if (r->compressed)
+      dx_inflate_begin(r->deflate);
   }
+  /* What it becomes is counted then; this is for blocks without content. */
+  if (r->compressed)
+    most = 2 * most + COMPRESSED_MORE;
   /* Empty fragments count too: they cost time, if no memory. */
   if (++r->fragments > limits->max_fragments)
     return DX_ERR_FRAGMENTS;
-  if (h->length > limits->max_message ||
-      r->length > limits->max_message - h->length)
+  if (h->length > most || r->length > most - h->length)
     return DX_ERR_TOO_BIG;
   r->length += h->length;
+  if (r->deflate)
+    r->deflate->wire_in += h->length;
   return DX_OK;
 }
 
@@ -220,6 +242,96 @@ static dx_kind data_payload(dx_reader *r, dx_spare *spare, dx_event *ev) {
   return end_frame(r, ev, r->body->p, r->body->end);
 }
 
+/* ---- compressed messages ---- */
+
+/* Where inflated bytes go next, and how many fit at *n.  Past the limit that is
+ * one byte at 'probe', as then there may be none to come. */
+static uint8_t *inflate_room(dx_reader *r, const dx_limits *limits,
+                             dx_spare *spare, size_t *n, uint8_t *probe) {
+  uint64_t most = limits->max_message - r->deflate->inflated;
+  if (most == 0) {
+    *n = 1;
+    return probe;
+  }
+  size_t had = dx_buffer_length(r->body);
+  size_t want = had ? had : *n * INFLATE_FIRST;
+  if (want > most)
+    want = (size_t)most;
+  if (r->pieces && want > INFLATE_PIECE)
+    want = INFLATE_PIECE;
+  if (dx_buffer_room(r->body))
+    want = 1; /* what is there first */
+  uint8_t *p = dx_buffer_reserve(&r->body, spare, want ? want : 1);
+  size_t room = p ? dx_buffer_room(r->body) : 0;
+  *n = room < most ? room : (size_t)most;
+  return p;
+}
+
+/* Inflate once, to the end of the body.  Returns like dx_inflate. */
+static int inflate_some(dx_reader *r, const dx_limits *limits, dx_spare *spare,
+                        size_t n, int last) {
+  dx_deflate *d = r->deflate;
+  uint8_t probe;
+  size_t room = n;
+  uint8_t *out = inflate_room(r, limits, spare, &room, &probe);
+  if (out == NULL)
+    return -DX_ERR_NO_MEMORY;
+  dx_flow f = {r->in, n, out, room};
+  int whole = !r->pieces && last && r->fragments == 1 && n == r->length;
+  int done = dx_inflate(d, &f, last, whole);
+  size_t used = n - f.in_n, made = room - f.out_n;
+  consume(r, used);
+  r->left -= used;
+  if (r->server)
+    d->clear -= used;
+  if (made && out == &probe)
+    return -DX_ERR_TOO_BIG;
+  if (made) {
+    dx_buffer_add(r->body, made);
+    d->inflated += made;
+    if (r->message == DX_TEXT && !dx_utf8_feed(&r->utf8, out, made))
+      return -DX_ERR_BAD_UTF8;
+  }
+  return done;
+}
+
+/* Is there output that asks for no more input? */
+static int more_to_inflate(const dx_reader *r) {
+  return r->compressed && !(r->opcode & 8) && r->deflate->more;
+}
+
+/* As data_payload. */
+static dx_kind compressed_payload(dx_reader *r, const dx_limits *limits,
+                                  dx_spare *spare, dx_event *ev) {
+  dx_deflate *d = r->deflate;
+  size_t n = r->left < r->n ? (size_t)r->left : r->n;
+  if (r->server && n > d->clear) {
+    uint8_t *p = r->in + d->clear;
+    dx_mask(p, p, n - d->clear, r->key, r->phase);
+    r->phase = (uint8_t)((r->phase + n - d->clear) & 3);
+    d->clear = n;
+  }
+  int done;
+  do {
+    n = r->left < r->n ? (size_t)r->left : r->n;
+    done = inflate_some(r, limits, spare, n, r->fin && n == r->left);
+  } while (done == 0 && !r->pieces);
+  if (done < 0)
+    return fail(r, (dx_error)-done);
+  size_t made = dx_buffer_length(r->body);
+  uint8_t *p = dx_buffer_bytes(r->body);
+  if (done && r->left == 0) {
+    if (r->fin)
+      return end_frame(r, ev, p, made);
+    r->state = AT_HEAD;
+  }
+  if (!r->pieces || made == 0)
+    return DX_WANT;
+  *ev = (dx_event){p, made, r->message, 0};
+  r->given = 1;
+  return DX_PIECE;
+}
+
 dx_kind dx_reader_next(dx_reader *r, const dx_limits *limits, dx_spare *spare,
                        dx_event *ev) {
   if (r->given) { /* what the last event pointed to is done with */
@@ -258,10 +370,11 @@ dx_kind dx_reader_next(dx_reader *r, const dx_limits *limits, dx_spare *spare,
       r->state = IN_PAYLOAD;
     } /* fall through */
     case IN_PAYLOAD: {
-      if (r->n == 0 && r->left)
+      if (r->n == 0 && r->left && !more_to_inflate(r))
         return DX_WANT;
-      dx_kind kind = r->opcode & 8 ? control_payload(r, spare, ev)
-                                   : data_payload(r, spare, ev);
+      dx_kind kind = r->opcode & 8   ? control_payload(r, spare, ev)
+                     : r->compressed ? compressed_payload(r, limits, spare, ev)
+                                     : data_payload(r, spare, ev);
       if (kind != DX_WANT)
         return kind;
       if (r->state == IN_PAYLOAD && r->n == 0)
@@ -279,7 +392,7 @@ dx_kind dx_reader_next(dx_reader *r, const dx_limits *limits, dx_spare *spare,
 
 size_t dx_reader_room(dx_reader *r, dx_spare *spare, uint8_t **p) {
   if (r->state != IN_PAYLOAD || r->opcode & 8 || r->left < IN_PLACE ||
-      r->pieces)
+      r->pieces || r->compressed)
     return 0;
   *p = grow_body(r, spare, 1);
   size_t room = *p ? dx_buffer_room(r->body) : 0;

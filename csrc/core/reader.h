@@ -4,12 +4,13 @@
  *
  * Memory: input is borrowed from the caller until DX_WANT is returned, and is
  * unmasked in place.  A message that lies whole in the input is handed out
- * where it is; anything else is collected in a block that the reader owns.
+ * where it is; anything else is collected in a block that the reader owns, and
+ * so is what compressed messages become.
  * Event data is good until the next call. */
 #ifndef DX_READER_H
 #define DX_READER_H
 
-#include "buffer.h"
+#include "deflate.h"
 #include "frame.h"
 #include "limits.h"
 #include "utf8.h"
@@ -34,18 +35,20 @@ typedef struct dx_event {
 typedef struct dx_reader {
   uint8_t *in; /* borrowed input not yet used */
   size_t n;
-  dx_buffer body;     /* payload collected so far; then a cut control frame */
-  uint64_t left;      /* payload bytes of the current frame still to come */
-  uint64_t length;    /* bytes of the message up to the end of this frame */
-  uint32_t fragments; /* frames of the message begun so far */
-  uint32_t cut;       /* bytes of a control payload behind the body */
-  dx_utf8 utf8;       /* where the text of the message stands */
+  dx_deflate *deflate; /* set by the owner: compression agreed on, or NULL */
+  dx_buffer body;      /* payload collected so far; then a cut control frame */
+  uint64_t left;       /* payload bytes of the current frame still to come */
+  uint64_t length;     /* bytes of the message up to the end of this frame */
+  uint32_t fragments;  /* frames of the message begun so far */
+  uint32_t cut;        /* bytes of a control payload behind the body */
+  dx_utf8 utf8;        /* where the text of the message stands */
   uint8_t head[DX_MAX_HEAD]; /* a header that has not come whole */
   uint8_t head_n;
   uint8_t key[4];
-  uint8_t phase;   /* which key byte meets the next payload byte */
-  uint8_t opcode;  /* of the current frame */
-  uint8_t message; /* opcode of the message in progress, 0 if none */
+  uint8_t phase;      /* which key byte meets the next payload byte */
+  uint8_t opcode;     /* of the current frame */
+  uint8_t message;    /* opcode of the message in progress, 0 if none */
+  uint8_t compressed; /* so is that message */
   uint8_t fin, state;
   uint8_t given;  /* the last event pointed into the body */
   uint8_t server; /* set by the owner: frames from the peer are masked */

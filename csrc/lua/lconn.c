@@ -20,12 +20,13 @@ static int shared_gc(lua_State *L) {
   free(s->core.spare.small);
   free(s->core.spare.large);
   s->core.spare = (dx_spare){0};
+  dx_codecs_clear(&s->core.codecs);
   dx_random_free(s->core.random);
   s->core.random = NULL;
   return 0;
 }
 
-static lshared *shared(lua_State *L) {
+lshared *lconn_shared(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, SHARED);
   lshared *s = lua_touserdata(L, -1);
   lua_pop(L, 1);
@@ -56,11 +57,31 @@ static int settings_gc(lua_State *L) {
   return 0;
 }
 
+/* Of the table on top. */
 static double number_field(lua_State *L, const char *name) {
-  lua_getfield(L, 1, name);
+  lua_getfield(L, -1, name);
   double value = lua_tonumber(L, -1); /* false and nil: 0, which is "off" */
   lua_pop(L, 1);
   return value;
+}
+
+static uint8_t flag_field(lua_State *L, const char *name) {
+  lua_getfield(L, -1, name);
+  uint8_t value = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return value;
+}
+
+/* Of the table of compression options on top. */
+static void read_compression(lua_State *L, dx_deflate_params *p) {
+  p->server_reset = flag_field(L, "server_no_context_takeover");
+  p->client_reset = flag_field(L, "client_no_context_takeover");
+  p->server_bits = (uint8_t)number_field(L, "server_max_window_bits");
+  p->client_bits = (uint8_t)number_field(L, "client_max_window_bits");
+  p->any_server_bits = flag_field(L, "any_server_bits");
+  p->level = (uint8_t)number_field(L, "level");
+  p->memory = (uint8_t)number_field(L, "memory_level");
+  p->threshold = (uint32_t)number_field(L, "threshold");
 }
 
 /* settings(options) -> settings for connection(); the options were checked by
@@ -79,6 +100,7 @@ static int settings_new(lua_State *L) {
     return luaL_error(L, "out of memory");
   *box = s;
   s->users = 1;
+  lua_pushvalue(L, 1);
   dx_limits *l = &s->limits;
   l->max_message = (uint64_t)number_field(L, "max_message");
   l->max_header_bytes = (size_t)number_field(L, "max_header_bytes");
@@ -94,6 +116,10 @@ static int settings_new(lua_State *L) {
   l->ping_timeout = number_field(L, "ping_timeout");
   l->close_timeout = number_field(L, "close_timeout");
   l->send_timeout = number_field(L, "send_timeout");
+  lua_getfield(L, -1, "compression");
+  if (lua_istable(L, -1))
+    read_compression(L, &s->compression);
+  lua_pop(L, 2);
   return 1;
 }
 
@@ -106,7 +132,7 @@ static int conn_new(lua_State *L) {
   lsettings **settings = luaL_checkudata(L, 2, SETTINGS);
   luaL_checktype(L, 3, LUA_TTABLE);
   double now = luaL_checknumber(L, 4);
-  lshared *all = shared(L);
+  lshared *all = lconn_shared(L);
   lconn *c = lua_newuserdatauv(L, sizeof *c, LCONN_VALUES);
   *c = (lconn){.mark = LCONN_MARK, .id = ++all->last_id};
   (*settings)->users++;
@@ -323,6 +349,19 @@ static int conn_numbers(lua_State *L) {
   return 6;
 }
 
+/* compression(ws) -> bytes of messages that came, the same as frames carried
+ * them, of messages that were sent, the same; or nothing without compression */
+static int conn_compression(lua_State *L) {
+  const dx_deflate *d = lconn_check(L, 1)->conn.reader.deflate;
+  if (d == NULL)
+    return 0;
+  lua_pushinteger(L, (lua_Integer)d->payload_in);
+  lua_pushinteger(L, (lua_Integer)d->wire_in);
+  lua_pushinteger(L, (lua_Integer)d->payload_out);
+  lua_pushinteger(L, (lua_Integer)d->wire_out);
+  return 4;
+}
+
 static int conn_id(lua_State *L) {
   lua_pushinteger(L, lconn_check(L, 1)->id);
   return 1;
@@ -444,6 +483,7 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"ended", conn_ended},
                                     {"close_error", conn_close_error},
                                     {"numbers", conn_numbers},
+                                    {"compression", conn_compression},
                                     {"id", conn_id},
                                     {"state", conn_state},
                                     {"secure", conn_secure},

@@ -22,7 +22,8 @@ enum { LCONN_UNTOLD, LCONN_HTTP, LCONN_HTTPS }; /* lconn.scheme */
 /* Limits are shared by the connections of a server, and live as long as the
  * last of them. */
 typedef struct lsettings {
-  dx_limits limits; /* first: conn.limits points here */
+  dx_limits limits;              /* first: conn.limits points here */
+  dx_deflate_params compression; /* what to offer or accept */
   size_t users;
 } lsettings;
 
@@ -70,6 +71,11 @@ static inline lconn *lconn_of(dx_conn *conn) {
   return (lconn *)((char *)conn - offsetof(lconn, conn));
 }
 
+/* What a connection would have of compression. */
+static inline const dx_deflate_params *lconn_wish(const lconn *c) {
+  return &((const lsettings *)(const void *)c->conn.limits)->compression;
+}
+
 /* The connection at 'index', or NULL. */
 static inline lconn *lconn_test(lua_State *L, int index) {
   lconn *c = lua_touserdata(L, index);
@@ -93,6 +99,9 @@ static inline void lconn_touch(lconn *c) {
     c->ops->touched(c->transport);
 }
 
+/* What all connections of this Lua state share. */
+lshared *lconn_shared(lua_State *L);
+
 /* Push nil, message, id for an error of a call on 'c'. */
 int lconn_failure(lua_State *L, const lconn *c, dx_error e);
 
@@ -100,6 +109,10 @@ int lconn_failure(lua_State *L, const lconn *c, dx_error e);
  * prepared message there.  Raises for what is neither, and for a text that is
  * not UTF-8.  Good as long as 'index' keeps it. */
 void lmessage_get(lua_State *L, int index, dx_message *m);
+
+/* Options of send at 'index' (nothing, or a table), as dx_conn_put takes them;
+ * raises. */
+uint8_t lmessage_how(lua_State *L, int index);
 
 /* Must a message of 'n' bytes be refused, as more than 'most' would be queued
  * with it?  One always fits into an empty outbox: a large message says nothing
@@ -115,6 +128,7 @@ int lmessage_full(lconn *c, size_t n, size_t most);
 typedef struct lprepared {
   uint32_t mark;
   dx_message message;
+  dx_packed *packed; /* message.packed points here */
 } lprepared;
 
 /* Functions of duplex.core, one list a file. */

@@ -166,7 +166,15 @@ static int http_accept(lua_State *L) {
   dx_upgrade u;
   if (dx_http_parse_request(&h, raw, n) || dx_upgrade_check(&h, &u))
     return luaL_argerror(L, 2, "not a request to upgrade");
-  dx_slice args[4] = {u.key, slice_at(L, 4), {"", 0}, slice_at(L, 5)};
+  dx_deflate_params agreed;
+  char text[DX_MAX_EXTENSIONS];
+  size_t text_n = 0;
+  if (dx_extensions_choose(&h, lconn_wish(c), &agreed)) {
+    if (dx_conn_compress(&c->conn, &agreed))
+      return lconn_failure(L, c, DX_ERR_NO_MEMORY);
+    text_n = dx_extensions_text(text, &agreed);
+  }
+  dx_slice args[4] = {u.key, slice_at(L, 4), {text, text_n}, slice_at(L, 5)};
   int failed = write_head(L, c, write_response, args);
   if (failed)
     return failed;
@@ -186,8 +194,10 @@ static int http_request(lua_State *L) {
   if (dx_random_bytes(c->conn.shared->random, nonce, sizeof nonce))
     return lconn_failure(L, c, DX_ERR_NO_ENTROPY);
   dx_base64_encode(key, nonce, sizeof nonce);
+  char text[DX_MAX_EXTENSIONS];
+  size_t text_n = dx_extensions_offer(text, lconn_wish(c));
   dx_slice args[6] = {slice_at(L, 2), slice_at(L, 3), {key, sizeof key},
-                      slice_at(L, 4), {"", 0},        slice_at(L, 5)};
+                      slice_at(L, 4), {text, text_n}, slice_at(L, 5)};
   int failed = write_head(L, c, write_request, args);
   if (failed)
     return failed;
@@ -268,26 +278,39 @@ static int http_open(lua_State *L) {
   return 0;
 }
 
-/* verify(head, accept, offered) -> subprotocol or "" | nil, text: RFC 6455 4.1
- * for a response with status 101 */
+/* verify(ws, head, accept, offered) -> subprotocol or "" | nil, text: RFC 6455
+ * 4.1 for a response with status 101 */
 static int http_verify(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
   size_t n, accept_n;
-  const char *raw = luaL_checklstring(L, 1, &n);
-  const char *accept = luaL_checklstring(L, 2, &accept_n);
-  luaL_argcheck(L, accept_n == DX_ACCEPT_SIZE, 2, "not an accept key");
+  const char *raw = luaL_checklstring(L, 2, &n);
+  const char *accept = luaL_checklstring(L, 3, &accept_n);
+  luaL_argcheck(L, accept_n == DX_ACCEPT_SIZE, 3, "not an accept key");
   dx_http_head h;
   h.max_fields = DX_HTTP_MAX_FIELDS;
   dx_http_error e = dx_http_parse_response(&h, raw, n);
   dx_slice protocol = {"", 0};
   dx_upgrade_error ue = DX_UPGRADE_OK;
+  dx_deflate_params agreed = {0};
   if (!e)
-    ue = dx_upgrade_verify(&h, accept, slice_at(L, 3), 0, &protocol);
+    ue = dx_upgrade_verify(&h, accept, slice_at(L, 4), lconn_wish(c), &protocol,
+                           &agreed);
   if (e || ue) {
     lua_pushnil(L);
     lua_pushstring(L, e ? dx_http_error_text(e) : dx_upgrade_error_text(ue));
     return 2;
   }
+  if (agreed.level && dx_conn_compress(&c->conn, &agreed))
+    return luaL_error(L, "out of memory");
   push_slice(L, protocol.p ? protocol : (dx_slice){"", 0});
+  return 1;
+}
+
+/* extensions(ws) -> what was agreed on, "" for nothing */
+static int http_extensions(lua_State *L) {
+  const dx_deflate *d = lconn_check(L, 1)->conn.reader.deflate;
+  char text[DX_MAX_EXTENSIONS];
+  lua_pushlstring(L, text, d ? dx_extensions_text(text, &d->agreed) : 0);
   return 1;
 }
 
@@ -330,6 +353,7 @@ const luaL_Reg lhttp_functions[] = {{"proxy_header", http_proxy_header},
                                     {"parse_request", http_parse_request},
                                     {"parse_response", http_parse_response},
                                     {"verify", http_verify},
+                                    {"extensions", http_extensions},
                                     {"offered", http_offered},
                                     {"header_ok", http_header_ok},
                                     {NULL, NULL}};

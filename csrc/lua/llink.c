@@ -209,7 +209,9 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
   dx_error e;
   dx_message m;
   lmessage_get(L, 2, &m);
-  if (l && m.n >= DX_LARGE && c->conn.server)
+  m.how = lmessage_how(L, 4);
+  if (l && m.n >= DX_LARGE && c->conn.server &&
+      !dx_conn_deflates(&c->conn, m.n, m.how))
     e = dx_link_put_large(l, &m);
   else
     e = dx_conn_put_message(&c->conn, &m);
@@ -231,11 +233,8 @@ static int method_send(lua_State *L) {
     lua_insert(L, 1);
     return ltask_call(L);
   }
-  if (lua_gettop(L) > 3) {
-    if (!lua_isnil(L, 4))
-      luaL_checktype(L, 4, LUA_TTABLE);
-    lua_settop(L, 3);
-  }
+  if (lua_gettop(L) > 3)
+    lua_settop(L, 4);
   return send_k(L, LUA_OK, (lua_KContext)c);
 }
 

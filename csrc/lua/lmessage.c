@@ -42,11 +42,31 @@ void lmessage_get(lua_State *L, int index, dx_message *m) {
     *m = prepared_at(L, index)->message;
     return;
   }
+  m->how = 0;
+  m->packed = NULL;
   m->opcode = kind_at(L, index + 1);
   m->data = (const uint8_t *)lua_tolstring(L, index, &m->n);
   if (m->opcode == DX_TEXT && !dx_utf8_valid(m->data, m->n))
     luaL_argerror(L, index,
                   "text is not valid UTF-8; send bytes with kind \"binary\"");
+}
+
+uint8_t lmessage_how(lua_State *L, int index) {
+  if (lua_isnoneornil(L, index))
+    return 0;
+  luaL_checktype(L, index, LUA_TTABLE);
+  uint8_t how = 0;
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    if (lua_type(L, -2) != LUA_TSTRING ||
+        strcmp(lua_tostring(L, -2), "compress") != 0)
+      luaL_argerror(L, index, "the one option of send is 'compress'");
+    if (!lua_isboolean(L, -1))
+      luaL_argerror(L, index, "option 'compress' must be true or false");
+    how = lua_toboolean(L, -1) ? DX_COMPRESS : DX_PLAIN;
+    lua_pop(L, 1);
+  }
+  return how;
 }
 
 static int put(lua_State *L, lconn *c, const dx_message *m) {
@@ -55,12 +75,13 @@ static int put(lua_State *L, lconn *c, const dx_message *m) {
   return outcome(L, c, e);
 }
 
-/* put(ws, data or message [, kind]) -> true | nil, message, id; queued, never
- * waits */
+/* put(ws, data or message [, kind [, options]]) -> true | nil, message, id;
+ * queued, never waits */
 static int message_put(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   dx_message m;
   lmessage_get(L, 2, &m);
+  m.how = lmessage_how(L, 4);
   return put(L, c, &m);
 }
 
@@ -77,19 +98,20 @@ int lmessage_full(lconn *c, size_t n, size_t most) {
   return over_limit(&c->conn, n, most);
 }
 
-/* try_put(ws, data or message [, kind]): as put, but FULL rather than over
- * max_outbox */
+/* try_put(ws, data or message [, kind [, options]]): as put, but FULL rather
+ * than over max_outbox */
 static int message_try_put(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   dx_message m;
   lmessage_get(L, 2, &m);
+  m.how = lmessage_how(L, 4);
   if (lmessage_full(c, m.n, c->conn.limits->max_outbox))
     return lconn_failure(L, c, DX_ERR_FULL);
   return put(L, c, &m);
 }
 
-/* put_fragment(ws, data, kind, first, last) -> true | nil, message, id.  The
- * caller checks that the text of all of them is UTF-8. */
+/* put_fragment(ws, data, kind, first, last [, options]) -> true | nil, message,
+ * id.  The caller checks that the text of all of them is UTF-8. */
 static int message_put_fragment(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   size_t n;
@@ -98,7 +120,8 @@ static int message_put_fragment(lua_State *L) {
   uint8_t first = lua_toboolean(L, 4) ? opcode : DX_CONTINUATION;
   if (lua_toboolean(L, 5))
     first |= DX_FIN;
-  dx_error e = dx_conn_put(&c->conn, first, data, n, 1);
+  dx_error e = dx_conn_put(&c->conn, first, data, n,
+                           DX_IN_FRAGMENTS | lmessage_how(L, 6));
   lconn_touch(c);
   return outcome(L, c, e);
 }

@@ -32,6 +32,13 @@ static int prepared_len(lua_State *L) {
   return 1;
 }
 
+static int prepared_gc(lua_State *L) {
+  lprepared *p = luaL_checkudata(L, 1, LPREPARED);
+  p->mark = 0;
+  dx_packed_clear(&p->packed);
+  return 0;
+}
+
 static int prepared_tostring(lua_State *L) {
   const lprepared *p = check(L);
   lua_pushfstring(L, "message (%s, ", kind_of(p));
@@ -48,11 +55,13 @@ static int prepare(lua_State *L) {
   lmessage_get(L, 1, &m);
   lprepared *p = lua_newuserdatauv(L, sizeof *p, 1);
   *p = (lprepared){.mark = LPREPARED_MARK, .message = m};
+  p->message.packed = &p->packed;
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   if (luaL_newmetatable(L, LPREPARED)) {
     static const luaL_Reg meta[] = {{"__index", prepared_index},
                                     {"__len", prepared_len},
+                                    {"__gc", prepared_gc},
                                     {"__tostring", prepared_tostring},
                                     {NULL, NULL}};
     luaL_setfuncs(L, meta, 0);
@@ -88,6 +97,11 @@ static int broadcast(lua_State *L) {
   lmessage_get(L, MESSAGE, &m);
   double most = luaL_optnumber(L, MOST, INFINITY);
   int spare = lua_toboolean(L, SPARE);
+  /* Should the loop below be left by an error, this is freed by the next. */
+  dx_packed **passing = &lconn_shared(L)->core.codecs.passing;
+  dx_packed_clear(passing);
+  if (m.packed == NULL)
+    m.packed = passing;
   lua_settop(L, FULL);
   for (int i = TOUCHED; i <= FULL; i++) {
     lua_pushnil(L);
@@ -126,6 +140,7 @@ static int broadcast(lua_State *L) {
     else if (!knows)
       lconn_touch(c);
   }
+  dx_packed_clear(passing);
   lua_pushinteger(L, count);
   lua_pushvalue(L, TOUCHED);
   lua_pushvalue(L, FULL);

@@ -128,7 +128,7 @@ local function handshake(attempt, ws)
   end
   if status ~= 101 then return refused(attempt, ws, status, reason, headers) end
   local answer = { status = status, headers = headers, body = "" }
-  local protocol, problem = core.verify(raw, accept, protocols)
+  local protocol, problem = core.verify(ws, raw, accept, protocols)
   if not protocol then
     dial.drop(attempt, ws)
     return nil, nil, "HANDSHAKE: " .. problem, "HANDSHAKE", answer

@@ -64,6 +64,7 @@ local getters = {
   id = core.id,
   latency = core.latency,
   outbox = core.outbox,
+  extensions = core.extensions,
   close_code = core.close_code,
   close_reason = core.close_reason,
   close_error = core.close_error,
@@ -93,8 +94,6 @@ function getters.response(ws)
   local e = core.value(ws, EXTRA)
   return type(e) == "table" and e.response or nil
 end
-
-function getters.extensions() return "" end
 
 local function nothing() end
 
@@ -220,16 +219,14 @@ function connection.class(host, transport)
   ---  a source of pieces that become one fragmented message; when it raises, the
   ---  connection ends (1011)
   ---@param kind? "text"|"binary" default "text"; a prepared message has its own
-  ---@param options? table reserved for compression
+  ---@param options? { compress: boolean? } where compression was agreed on: false
+  ---  sends it as it is, true compresses what is short, too
   ---@return true|nil ok, string? message, string? id
   function methods.send(ws, data, kind, options)
-    if type(data) == "function" then return send_source(ws, data, kind) end
-    if options ~= nil and type(options) ~= "table" then
-      error("options of send must be a table", 2)
-    end
+    if type(data) == "function" then return send_source(ws, data, kind, options) end
     local ok, message, id = drain(ws)
     if not ok then return nil, message, id end
-    ok, message, id = core.put(ws, data, kind)
+    ok, message, id = core.put(ws, data, kind, options)
     flush(ws)
     if id then return report_end(ws, message, id) end
     return ok, message, id
@@ -239,10 +236,11 @@ function connection.class(host, transport)
   ---@param ws duplex.Connection
   ---@param data string|duplex.Message
   ---@param kind? "text"|"binary" default "text"
+  ---@param options? { compress: boolean? } as those of send
   ---@return true|nil ok, string? message, string? id "FULL" when more than
   ---  max_outbox bytes would wait; an empty outbox takes any message
-  function methods.try_send(ws, data, kind)
-    local ok, message, id = core.try_put(ws, data, kind)
+  function methods.try_send(ws, data, kind, options)
+    local ok, message, id = core.try_put(ws, data, kind, options)
     flush(ws)
     return ok, message, id
   end
@@ -341,13 +339,18 @@ function connection.class(host, transport)
 
   --- Numbers of this connection since it began.
   ---@param ws duplex.Connection
-  ---@return { bytes_in: integer, bytes_out: integer, messages_in: integer, messages_out: integer, queued: integer, outbox: integer, latency: number? }
+  --- With compression also the bytes of messages, as the program has them
+  --- (payload) and as frames carry them (wire).
+  ---@return { bytes_in: integer, bytes_out: integer, messages_in: integer, messages_out: integer, queued: integer, outbox: integer, latency: number?, payload_in: integer?, wire_in: integer?, payload_out: integer?, wire_out: integer? }
   function methods.stats(ws)
     local bytes_in, bytes_out, messages_in, messages_out, queued, outbox = core.numbers(ws)
+    local payload_in, wire_in, payload_out, wire_out = core.compression(ws)
     return {
       bytes_in = bytes_in, bytes_out = bytes_out,
       messages_in = messages_in, messages_out = messages_out,
       queued = queued, outbox = outbox, latency = core.latency(ws),
+      payload_in = payload_in, wire_in = wire_in,
+      payload_out = payload_out, wire_out = wire_out,
     }
   end
 

@@ -11,10 +11,9 @@
 ---@field max? number
 ---@field unit? string
 ---@field text string its meaning
----@field needs? string what this version lacks to honour it
 
 local COLUMNS =
-  { "name", "role", "type", "default", "min", "max", "unit", "text", "needs" }
+  { "name", "role", "type", "default", "min", "max", "unit", "text" }
 local DAY, INT, TIB = 86400, 2147483647, 1099511627776
 local PING_INTERVAL, PING_TIMEOUT = 20, 20 -- proxies cut what is silent for a minute
 
@@ -42,7 +41,7 @@ local rows = {
   { "proxy",            "client", "string or false",   nil,         1,   8192,    "bytes",           'URL of a proxy: http, https (CONNECT), socks5 (names are resolved here) or socks5h (by the proxy), "http://user:password@host:port"; ports 80, 443 and 1080 unless given; false = none; default: the environment variables (wss_proxy, https_proxy, no_proxy, ...), see the guide.' },
   { "proxy_tls",        "client", "table of TLS options or false", false,    nil, nil,     nil,               "The same as tls, for the proxy of an https:// URL." },
   { "redirects",        "client", "integer",           5,           0,   20,      "redirects",       "Redirects to follow; never from wss to ws, and credentials stay with their origin; 0 = none." },
-  { "compression",      "both",   "boolean or table",  false,       nil, nil,     nil,               "Compression of messages (RFC 7692).", "permessage-deflate" },
+  { "compression",      "both",   "table of compression options or boolean", false, nil, nil, nil,         "Compression of messages (RFC 7692): true, or what the rows compression.* say, in a table." },
   { "log",              "both",   "function or false", nil,         nil, nil,     nil,               "function(level, message, fields); false = silence; default: lines on stderr." },
   { "open_timeout",     "both",   "number or false",   10,          0,   DAY,     "seconds",         "From connecting or accepting to the end of the handshake; 0 or false = no limit." },
   { "ping_interval",    "both",   "number or false",   PING_INTERVAL, 0,   DAY,     "seconds",         "Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60." },
@@ -74,6 +73,16 @@ local rows = {
   { "tls.verify",       "client", "boolean",           true,        nil, nil,     nil,               "Whether the certificate and the name in it are verified; false is for experiments." },
   { "tls.server_name",  "client", "string",            nil,         1,   255,     "bytes",           "Name to ask for and to verify; default: the host of the URL." },
   { "tls.resume",       "client", "boolean",           true,        nil, nil,     nil,               "Keep sessions, to be quicker when connecting again." },
+  { "compression.compressor", "both", '"dedicated" or "shared"', "dedicated", nil, nil, nil,         "dedicated: one a connection, which remembers earlier messages; shared: one for all connections, no memory for each." },
+  { "compression.server_no_context_takeover", "both", "boolean", false, nil, nil,  nil,               "The server compresses each message on its own." },
+  { "compression.client_no_context_takeover", "both", "boolean", false, nil, nil,  nil,               "The client compresses each message on its own." },
+  { "compression.server_max_window_bits", "server", "integer", 12,    9,   15,     "bits",            "Window of our compressor: it finds repetitions that are 2^bits bytes apart." },
+  { "compression.client_max_window_bits", "server", "integer", 12,    8,   15,     "bits",            "The same of clients; one that cannot limit its window may use 15." },
+  { "compression.server_max_window_bits", "client", "integer", nil,   8,   15,     "bits",            "Most that the server may use, which it has to agree to; default: 12, or what it uses." },
+  { "compression.client_max_window_bits", "client", "integer", 12,    9,   15,     "bits",            "Window of our compressor: it finds repetitions that are 2^bits bytes apart." },
+  { "compression.level", "both",   "integer",          6,           1,   9,       nil,               "Effort of our compressor: 1 is quickest, 9 makes the smallest messages." },
+  { "compression.memory_level", "both", "integer",     5,           1,   9,       nil,               "Memory of our compressor beside the window: 2^(9 + level) bytes." },
+  { "compression.threshold", "both", "integer",        64,          0,   INT,     "bytes",           "Shorter messages go as they are." },
   { "heartbeat",        "both",   "table or false",    nil,         nil, nil,     nil,               "Instead of ping_interval and ping_timeout: false = no pings; { interval, timeout, payload, on_latency }; or what duplex.heartbeat made." },
   { "interval",         "heartbeat", "number or false", PING_INTERVAL, 0, DAY,    "seconds",         "As ping_interval; a policy that adapts never waits longer." },
   { "timeout",          "heartbeat", "number or false", PING_TIMEOUT, 0, DAY,     "seconds",         "As ping_timeout." },

@@ -44,7 +44,6 @@ function types.bad_token(text)
 end
 
 local NAMED = "has '%s', which %s"
-local LACKS = "needs %s, which is not built into this version"
 
 --- The range of a row as a text: "1..10 seconds".
 ---@param row duplex.option
@@ -73,6 +72,7 @@ end
 for kind, literal in pairs {
   ["false"] = false, ['"1.2"'] = "1.2", ['"1.3"'] = "1.3",
   ['"required"'] = "required", ['"optional"'] = "optional",
+  ['"dedicated"'] = "dedicated", ['"shared"'] = "shared",
 } do
   read[kind] = function(value) return value ~= literal or nil, value end
 end
@@ -146,7 +146,6 @@ end
 function types.check(prefix, row, value, role)
   local name = ("option '%s%s' "):format(prefix, row.name:match("[^.]+$"))
   local problem
-  if row.needs and value then return name .. LACKS:format(row.needs) end
   for kind in (row.type .. " or "):gmatch("(.-) or ") do
     local wrong, kept, whole = read[kind](value, row, role)
     if whole then return wrong end

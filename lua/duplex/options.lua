@@ -88,6 +88,21 @@ read["table of TLS options"] = function(value, row, role)
   return problem, checked, problem ~= nil
 end
 
+-- What the core is to know of them.
+local function plan_compression(role, given)
+  if given.compressor == "shared" then given[role .. "_no_context_takeover"] = true end
+  given.any_server_bits = given.server_max_window_bits == nil
+  given.server_max_window_bits = given.server_max_window_bits or 12
+  return given
+end
+
+read["table of compression options"] = function(value, row, role)
+  if type(value) ~= "table" and value ~= true then return true end
+  local problem, checked = check_table("compression.", row.name .. ".", role,
+    value == true and {} or value)
+  return problem, checked and plan_compression(role, checked), problem ~= nil
+end
+
 -- What an entry of tls.certificates may have.
 local IDENTITY = { "certificate", "key", "passphrase", "ocsp" }
 
@@ -167,7 +182,7 @@ function options.markdown()
       or tostring(row.default)
     lines[#lines + 1] = ("| `%s` | %s | %s | %s | %s | %s |"):format(row.name,
       row.role, row.type, default, row.min and types.range(row) or "-",
-      row.text .. (row.needs and " Not in this version." or ""))
+      row.text)
   end
   return table.concat(lines, "\n") .. "\n"
 end

@@ -110,14 +110,16 @@ local function transport(host)
   return t
 end
 
-local FIELDS = { "path", "headers", "data", "tls" }
+local FIELDS = { "path", "headers", "data", "tls", "compression" }
+local KNOWN = {}
+for _, name in ipairs(FIELDS) do KNOWN[name] = true end
 
 local function check_request(given)
   if type(given) ~= "table" then
     error("the request must be a table, got " .. type(given), 3)
   end
   for name in pairs(given) do
-    if name ~= "path" and name ~= "headers" and name ~= "data" and name ~= "tls" then
+    if not KNOWN[name] then
       local near = options.nearest(tostring(name), FIELDS)
       error(("unknown field '%s' of the request"):format(tostring(name))
         .. (near and (" (did you mean '%s'?)"):format(near) or ""), 3)
@@ -137,9 +139,17 @@ local function head_lines(headers)
   return table.concat(lines)
 end
 
+local function settings(role, request)
+  return core.settings(options.check(role, {
+    -- In memory nobody vanishes, and silence is nothing to worry about.
+    ping_interval = false, open_timeout = false, send_timeout = false,
+    compression = request.compression,
+  }, 3))
+end
+
 --- A function that makes pairs for a host.
 ---@param host table
----@return fun(request?: { path: string?, headers: table?, data: any, tls: { server: table, client: table }? }): duplex.Connection, duplex.Connection
+---@return fun(request?: { path: string?, headers: table?, data: any, tls: { server: table, client: table }?, compression: boolean|table|nil }): duplex.Connection, duplex.Connection
 function pair.new(host)
   local class
   return function(request)
@@ -156,13 +166,8 @@ function pair.new(host)
     local t = transport(host)
     class = class or connection.class(host, t)
     local now = host.now()
-    local checked = options.check("server", {
-      -- In memory nobody vanishes, and silence is nothing to worry about.
-      ping_interval = false, open_timeout = false, send_timeout = false,
-    })
-    local settings = core.settings(checked)
-    local client = core.connection("client", settings, class, now)
-    local server = core.connection("server", settings, class, now)
+    local client = core.connection("client", settings("client", request), class, now)
+    local server = core.connection("server", settings("server", request), class, now)
     local accept = core.request(client, "pair", request.path or "/", nil,
       head_lines(request.headers))
     core.feed(server, core.output(client, now), now)
@@ -170,7 +175,7 @@ function pair.new(host)
     connection.set_request(server, raw)
     core.accept(server, raw, now)
     core.feed(client, core.output(server, now), now)
-    assert(core.verify(core.head(client), accept, ""))
+    assert(core.verify(client, core.head(client), accept, ""))
     core.open(client, now)
     local a, b = connection.extra(client), connection.extra(server)
     a.peer, b.peer = server, client

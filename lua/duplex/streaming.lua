@@ -76,7 +76,7 @@ return function(host, transport, extra)
     turn:set()
   end
 
-  local function send_pieces(ws, source, kind)
+  local function send_pieces(ws, source, kind, options)
     local first, text = true, kind ~= "binary" and 0 or nil
     while true do
       local piece = source()
@@ -89,7 +89,8 @@ return function(host, transport, extra)
       end
       local ok, message, id = drain(ws, true)
       if ok then
-        ok, message, id = core.put_fragment(ws, piece or "", kind, first, piece == nil)
+        ok, message, id = core.put_fragment(ws, piece or "", kind, first, piece == nil,
+          options)
         flush(ws)
       end
       if not ok then return nil, message, id end
@@ -98,7 +99,7 @@ return function(host, transport, extra)
     end
   end
 
-  local function send_source(ws, source, kind)
+  local function send_source(ws, source, kind, options)
     if kind ~= nil and kind ~= "text" and kind ~= "binary" then
       error("kind must be \"text\" or \"binary\"", 3)
     end
@@ -111,7 +112,7 @@ return function(host, transport, extra)
     -- Half a message cannot be taken back: when the source fails, so does the
     -- connection.
     local fine, ok
-    fine, ok, message, id = host.pcall(send_pieces, ws, source, kind or "text")
+    fine, ok, message, id = host.pcall(send_pieces, ws, source, kind or "text", options)
     end_turn(ws, turn)
     if fine then return ok, message, id end
     core.close(ws, 1011, "", now())

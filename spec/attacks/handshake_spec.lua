@@ -113,15 +113,24 @@ describe("a hostile handshake", function()
     end
   end)
 
-  it("gets no extension, whatever it offers", function()
+  it("gets no extension where there is none, whatever it offers", function()
     for _, offered in ipairs { "permessage-deflate", "permessage-deflate; server_max_window_bits=99999",
-      'x; a="' .. ("\\a"):rep(5000) .. '"', ("x;"):rep(5000), "a" .. (" "):rep(10000) .. "b" } do
+      'x; a="' .. ("\\a"):rep(5000) .. '"', ("x;"):rep(5000) .. "x" } do
       local peer = raw.tcp(server.port)
       peer:write(raw.request { ["Sec-WebSocket-Extensions"] = offered })
       local head = peer:head()
       assert.equal("HTTP/1.1 101 ", head:sub(1, 13))
       assert.is_nil(head:find("Extensions", 1, true))
       assert.is_true(peer:alive())
+      peer:close()
+    end
+  end)
+
+  it("gets 400 for offers that are none (RFC 6455 9.1)", function()
+    for _, offered in ipairs { ("x;"):rep(5000), "a" .. (" "):rep(10000) .. "b", 'x; a="' .. ("\\a"):rep(5000) } do
+      local peer = raw.tcp(server.port)
+      peer:write(raw.request { ["Sec-WebSocket-Extensions"] = offered })
+      assert.equal("HTTP/1.1 400 ", peer:head():sub(1, 13))
       peer:close()
     end
   end)

@@ -9,6 +9,10 @@ static dx_http_head head;
 #define CHECK_SLICE(s, text) CHECK_EQ_MEM((s).p, (s).n, text, strlen(text))
 
 static const dx_slice none;
+static const dx_deflate_params no_wish; /* no compression */
+static const dx_deflate_params some_wish = {
+    .server_bits = 15, .client_bits = 15, .level = 6, .memory = 8};
+static dx_deflate_params agreed;
 static const dx_slice key = {"dGhlIHNhbXBsZSBub25jZQ==", 24};
 static const char accept_text[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -374,7 +378,8 @@ static void test_round_trip(void) {
   n = dx_upgrade_write_response(out, sizeof out - 1, u.key, S("x"), none, none);
   out[n] = 0;
   parse(0, out);
-  CHECK_EQ_INT(dx_upgrade_verify(&head, accept_text, S("chat, x"), 0, &chosen),
+  CHECK_EQ_INT(dx_upgrade_verify(&head, accept_text, S("chat, x"), &no_wish,
+                                 &chosen, &agreed),
                DX_UPGRADE_OK);
   CHECK_SLICE(chosen, "x");
 }
@@ -448,7 +453,8 @@ static void test_answers(void) {
     if (!CHECK_EQ_INT(
             dx_upgrade_verify(&head, accept_text,
                               (dx_slice){row->offered, strlen(row->offered)},
-                              row->extensions, &chosen),
+                              row->extensions ? &some_wish : &no_wish, &chosen,
+                              &agreed),
             row->e))
       fprintf(stderr, "  in row %zu:\n%s", i, row->p);
     CHECK_SLICE(chosen, row->protocol ? row->protocol : "untouched");

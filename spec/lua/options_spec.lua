@@ -91,8 +91,16 @@ describe("options.check", function()
     { "client", "tls", { verfy = true }, "unknown option 'tls.verfy' (did you mean 'tls.verify'?)" },
     { "client", "proxy_tls", { ca = 1 }, "option 'proxy_tls.ca' must be a path or PEM text, got 1" },
     { "client", "tls", { tickets = true }, "option 'tls.tickets' is not for the client" },
-    { "server", "compression", true,
-      "option 'compression' needs permessage-deflate, which is not built into this version" },
+    { "server", "compression", "yes",
+      "option 'compression' must be a table of compression options or boolean, got string" },
+    { "server", "compression", { server_max_window_bits = 8 },
+      "option 'compression.server_max_window_bits' must be 9..15 bits, got 8" },
+    { "client", "compression", { client_max_window_bits = 8 },
+      "option 'compression.client_max_window_bits' must be 9..15 bits, got 8" },
+    { "client", "compression", { compressor = "none" },
+      "option 'compression.compressor' must be \"dedicated\" or \"shared\", got \"none\"" },
+    { "client", "compression", { treshold = 1 },
+      "unknown option 'compression.treshold' (did you mean 'compression.threshold'?)" },
     { "client", "proxy", true, "option 'proxy' must be a string or false, got boolean" },
   }
   for _, row in ipairs(bad) do
@@ -175,11 +183,12 @@ describe("options.rows", function()
       assert.is_nil(row[1])
       if row.default ~= nil then
         local role = row.role == "both" and "client" or row.role
-        local name = row.name:match("^tls%.(.*)")
-        local given = name and { tls = { [name] = row.default, certificate = "c.pem" } }
-          or { [row.name] = row.default }
+        local level, name = row.name:match("^(.-)%.?([^.]+)$")
+        local given = { [name] = row.default }
+        if level == "tls" then given.certificate = "c.pem" end
+        if level ~= "" then given = { [level] = given } end
         local kept = options.check(role, given)
-        assert.same(row.default, (name and kept.tls or kept)[name or row.name])
+        assert.same(row.default, (level ~= "" and kept[level] or kept)[name])
       end
     end
   end)

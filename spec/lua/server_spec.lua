@@ -42,7 +42,8 @@ describe("duplex.serve", function()
       { {}, nil, "server_spec.lua:%d+: handler must be a function, got nil" },
       { "8080", nothing, "options must be a table" },
       { { tls = {} }, nothing, "server_spec.lua:%d+: option 'tls.certificate' is missing" },
-      { { compression = true }, nothing, "needs permessage%-deflate" },
+      { { compression = { level = 10 } }, nothing,
+        "server_spec.lua:%d+: option 'compression.level' must be 1..9, got 10" },
     }
     for _, row in ipairs(rows) do
       local fine, problem = pcall(function() duplex.serve(row[1], row[2]) end)

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A message is a run of DEFLATE blocks (RFC 1951) that ends as a "sync flush"
+ * does, but for the last four bytes, which all of them have in common. */
+#include "deflate.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+static const uint8_t tail[4] = {0x00, 0x00, 0xff, 0xff}; /* RFC 7692 7.2.1 */
+
+/* A compressor that connections share, by what it was made for. */
+typedef struct dx_compressor {
+  struct dx_compressor *next;
+  z_stream *z;
+  uint8_t bits, level, memory;
+} dx_compressor;
+
+/* ---- making and freeing ---- */
+
+static z_stream *new_compressor(const dx_deflate *d) {
+  z_stream *z = calloc(1, sizeof *z);
+  if (z && deflateInit2(z, d->agreed.level, Z_DEFLATED, -(int)d->out_bits,
+                        d->agreed.memory, Z_DEFAULT_STRATEGY) != Z_OK) {
+    free(z);
+    z = NULL;
+  }
+  return z;
+}
+
+static z_stream *new_inflater(int bits) {
+  z_stream *z = calloc(1, sizeof *z);
+  if (z && inflateInit2(z, -bits) != Z_OK) {
+    free(z);
+    z = NULL;
+  }
+  return z;
+}
+
+static void end_compressor(z_stream **z) {
+  if (*z)
+    deflateEnd(*z);
+  free(*z);
+  *z = NULL;
+}
+
+static void end_inflater(z_stream **z) {
+  if (*z)
+    inflateEnd(*z);
+  free(*z);
+  *z = NULL;
+}
+
+void dx_packed_clear(dx_packed **list) {
+  dx_packed *p = *list;
+  *list = NULL;
+  while (p) {
+    dx_packed *next = p->next;
+    free(p);
+    p = next;
+  }
+}
+
+void dx_codecs_clear(dx_codecs *codecs) {
+  dx_packed_clear(&codecs->passing);
+  dx_compressor *c = codecs->compressors;
+  while (c) {
+    dx_compressor *next = c->next;
+    end_compressor(&c->z);
+    free(c);
+    c = next;
+  }
+  codecs->compressors = NULL;
+  end_inflater(&codecs->inflater);
+}
+
+dx_deflate *dx_deflate_new(const dx_deflate_params *agreed, int server,
+                           dx_codecs *codecs) {
+  dx_deflate *d = malloc(sizeof *d);
+  if (d == NULL)
+    return NULL;
+  *d = (dx_deflate){.agreed = *agreed, .codecs = codecs};
+  d->out_bits = server ? agreed->server_bits : agreed->client_bits;
+  d->in_bits = server ? agreed->client_bits : agreed->server_bits;
+  d->out_reset = server ? agreed->server_reset : agreed->client_reset;
+  d->in_reset = server ? agreed->client_reset : agreed->server_reset;
+  return d;
+}
+
+void dx_deflate_rest(dx_deflate *d) {
+  if (d->borrowed)
+    d->in = NULL;
+  d->borrowed = 0;
+  end_inflater(&d->in);
+  end_compressor(&d->out);
+}
+
+void dx_deflate_free(dx_deflate *d) {
+  if (d)
+    dx_deflate_rest(d);
+  free(d);
+}
+
+/* ---- inflating ---- */
+
+void dx_inflate_begin(dx_deflate *d) {
+  d->inflated = 0;
+  d->clear = 0;
+  d->more = 0;
+  d->ended = 0;
+}
+
+/* The inflater for a message that begins, or for the rest of it. */
+static int need_inflater(dx_deflate *d, int whole) {
+  if (d->in)
+    return 1;
+  if (d->in_reset && whole) {
+    /* A window of 15 bits serves for all others. */
+    if (d->codecs->inflater == NULL)
+      d->codecs->inflater = new_inflater(DX_MAX_BITS);
+    else
+      inflateReset(d->codecs->inflater);
+    d->in = d->codecs->inflater;
+    d->borrowed = 1;
+  } else {
+    /* Compressors of zlib that were asked for 8 bits have used 9. */
+    d->in = new_inflater(d->in_bits < 9 ? 9 : d->in_bits);
+  }
+  return d->in != NULL;
+}
+
+static void end_message(dx_deflate *d) {
+  if (d->borrowed)
+    d->in = NULL;
+  else if (d->in_reset)
+    end_inflater(&d->in);
+  d->borrowed = 0;
+}
+
+static uInt as_uint(size_t n) { return n > UINT_MAX ? UINT_MAX : (uInt)n; }
+
+/* One call of zlib: its result. */
+static int step(z_stream *z, dx_flow *f) {
+  uInt in_n = as_uint(f->in_n), out_n = as_uint(f->out_n);
+  z->next_in = (uint8_t *)(uintptr_t)f->in;
+  z->avail_in = in_n;
+  z->next_out = f->out;
+  z->avail_out = out_n;
+  int result = inflate(z, Z_SYNC_FLUSH);
+  f->in += in_n - z->avail_in;
+  f->in_n -= in_n - z->avail_in;
+  f->out += out_n - z->avail_out;
+  f->out_n -= out_n - z->avail_out;
+  return result;
+}
+
+/* What every sender leaves out: it has to be an empty block, no data, and to
+ * end where the next message can begin. */
+static int take_tail(z_stream *z) {
+  uint8_t none;
+  dx_flow f = {tail, sizeof tail, &none, 1};
+  int result = step(z, &f);
+  return result == Z_OK && f.in_n == 0 && f.out_n == 1 &&
+         (z->data_type & 128) && !(z->data_type & 63);
+}
+
+int dx_inflate(dx_deflate *d, dx_flow *f, int last, int whole) {
+  if (!need_inflater(d, whole))
+    return -DX_ERR_NO_MEMORY;
+  do {
+    if (f->in_n)
+      d->ended = 0;
+    switch (step(d->in, f)) {
+    case Z_OK:
+    case Z_BUF_ERROR: /* there is nothing to do */
+      break;
+    case Z_STREAM_END: /* RFC 7692 7.2.3.4: others may follow */
+      d->ended = 1;
+      /* Unlike inflateReset it keeps the window. */
+      inflateResetKeep(d->in);
+      break;
+    case Z_MEM_ERROR:
+      return -DX_ERR_NO_MEMORY;
+    default:
+      return -DX_ERR_BAD_DEFLATE;
+    }
+    if (f->out_n == 0) {
+      d->more = 1;
+      return 0;
+    }
+  } while (f->in_n);
+  d->more = 0;
+  if (last) {
+    if (!d->ended && !take_tail(d->in))
+      return -DX_ERR_BAD_DEFLATE;
+    end_message(d);
+  }
+  return 1;
+}
+
+/* ---- compressing ---- */
+
+static z_stream *shared_compressor(const dx_deflate *d) {
+  dx_codecs *all = d->codecs;
+  for (dx_compressor *c = all->compressors; c; c = c->next)
+    if (c->bits == d->out_bits && c->level == d->agreed.level &&
+        c->memory == d->agreed.memory)
+      return c->z;
+  dx_compressor *c = calloc(1, sizeof *c);
+  z_stream *z = c ? new_compressor(d) : NULL;
+  if (z == NULL) {
+    free(c);
+    return NULL;
+  }
+  *c = (dx_compressor){all->compressors, z, d->out_bits, d->agreed.level,
+                       d->agreed.memory};
+  all->compressors = c;
+  return z;
+}
+
+/* The compressor for a message that begins. */
+static z_stream *begin(dx_deflate *d, int whole) {
+  int fresh = d->out == NULL;
+  if (d->out_reset && whole) {
+    z_stream *z = shared_compressor(d);
+    if (z)
+      deflateReset(z);
+    return z;
+  }
+  if (fresh)
+    d->out = new_compressor(d);
+  else if (d->stale)
+    deflateReset(d->out);
+  d->stale = 0;
+  return d->out;
+}
+
+/* Twice what is there, but no less than this: zlib wants room for the end of a
+ * flush in one piece. */
+#define LEAST_ROOM ((size_t)256)
+
+static dx_error run(z_stream *z, dx_buffer *out, dx_spare *spare,
+                    const uint8_t *data, size_t n, size_t most) {
+  z->next_in = (uint8_t *)(uintptr_t)data;
+  do {
+    uInt now = as_uint(n);
+    z->avail_in = now;
+    n -= now;
+    do {
+      size_t had = dx_buffer_length(*out);
+      size_t want = had ? had : now / 4;
+      uint8_t *p =
+          dx_buffer_reserve(out, spare, want < LEAST_ROOM ? LEAST_ROOM : want);
+      if (p == NULL)
+        return DX_ERR_NO_MEMORY;
+      uInt room = as_uint(dx_buffer_room(*out));
+      z->next_out = p;
+      z->avail_out = room;
+      deflate(z, n ? Z_NO_FLUSH : Z_SYNC_FLUSH);
+      dx_buffer_add(*out, room - z->avail_out);
+      if (dx_buffer_length(*out) > most)
+        return DX_OK;
+    } while (z->avail_out == 0);
+  } while (n);
+  return DX_OK;
+}
+
+dx_error dx_deflate_put(dx_deflate *d, dx_buffer *out, dx_spare *spare,
+                        const void *data, size_t n, int parts) {
+  int whole = parts == (DX_BEGINS | DX_ENDS);
+  z_stream *z = parts & DX_BEGINS ? begin(d, whole) : d->out;
+  if (z == NULL)
+    return DX_ERR_NO_MEMORY;
+  /* With the tail, which then goes. */
+  size_t most = whole && d->out_reset ? n + sizeof tail - 1 : SIZE_MAX;
+  dx_error e = run(z, out, spare, data, n, most);
+  dx_block *b = *out;
+  if (e || dx_buffer_length(b) > most) {
+    dx_buffer_clear(out, spare);
+    return e;
+  }
+  if (!whole)
+    d->running = !(parts & DX_ENDS);
+  if (parts & DX_ENDS) {
+    if (dx_buffer_length(b) > sizeof tail)
+      b->end -= sizeof tail;
+    else /* nothing came since the last flush: RFC 7692 7.2.3.6 */
+      b->p[b->end++] = 0;
+    if (d->out_reset && !whole)
+      end_compressor(&d->out);
+  }
+  return DX_OK;
+}
+
+const dx_packed *dx_packed_get(dx_packed **list, const dx_deflate *d,
+                               const void *data, size_t n) {
+  for (const dx_packed *p = *list; p; p = p->next)
+    if (p->bits == d->out_bits && p->level == d->agreed.level &&
+        p->memory == d->agreed.memory)
+      return p;
+  z_stream *z = shared_compressor(d);
+  dx_buffer out = NULL;
+  if (z == NULL)
+    return NULL;
+  deflateReset(z);
+  if (run(z, &out, NULL, data, n, n + sizeof tail - 1))
+    return NULL;
+  size_t size = dx_buffer_length(out);
+  size = size < n + sizeof tail ? size - sizeof tail : 0;
+  dx_packed *p = malloc(sizeof *p + size);
+  if (p) {
+    *p = (dx_packed){*list, d->out_bits, d->agreed.level, d->agreed.memory,
+                     size};
+    if (size)
+      memcpy(p->bytes, dx_buffer_bytes(out), size);
+    *list = p;
+  }
+  dx_buffer_clear(&out, NULL);
+  return p;
+}
