@@ -16,6 +16,7 @@ supported_platforms = { "linux" }
 dependencies = { "lua >= 5.1, ~= 5.2" }
 external_dependencies = {
   LIBUV = { header = "uv.h", library = "uv" },
+  ZLIB = { header = "zlib.h", library = "z" },
 }
 -- The Makefile has the one list of sources and the flags that they need: the
 -- builtin type could neither hide symbols nor share objects between modules.
@@ -28,6 +29,8 @@ build = {
     LUA_CFLAGS = "-I$(LUA_INCDIR)",
     UV_CFLAGS = "-I$(LIBUV_INCDIR)",
     UV_LIBS = "-L$(LIBUV_LIBDIR) -luv",
+    Z_CFLAGS = "-I$(ZLIB_INCDIR)",
+    Z_LIBS = "-L$(ZLIB_LIBDIR) -lz",
     BINDIR = "$(BINDIR)",
     LIBDIR = "$(LIBDIR)",
     LUADIR = "$(LUADIR)",

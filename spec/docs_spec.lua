@@ -309,10 +309,13 @@ describe("library/duplex", function()
     assert(compile(text))
     local function class(name) return (text .. "\n"):match("@class duplex." .. name .. "\n(.-\n)\n") end
     local classes = { server = class("ServerOptions"), client = class("ClientOptions") }
-    local tls = { server = class("ServerTls"), client = class("ClientTls") }
+    local nested = {
+      tls = { server = class("ServerTls"), client = class("ClientTls") },
+      compression = { server = class("ServerCompression"), client = class("ClientCompression") },
+    }
     local rows = 0
     for _, row in ipairs(options.rows) do
-      for role, fields in pairs(row.name:find("^tls%.") and tls or classes) do
+      for role, fields in pairs(nested[row.name:match("^(.-)%.")] or classes) do
         if row.role == role or row.role == "both" then
           rows = rows + 1
           local line = fields:match("%-%-%-@field " .. row.name:match("[^.]+$") .. "%? ([^\n]*)")

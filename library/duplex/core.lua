@@ -102,6 +102,12 @@ function core.high(ws, own) end
 ---@return integer bytes_in, integer bytes_out, integer messages_in, integer messages_out, integer queued, integer outbox
 function core.numbers(ws) end
 
+---Bytes of messages, as programs have them and as frames carry them; nothing
+---without compression.
+---@param ws duplex.Connection
+---@return integer? payload_in, integer? wire_in, integer? payload_out, integer? wire_out
+function core.compression(ws) end
+
 -- ---- time ----
 
 ---@param ws duplex.Connection
@@ -150,14 +156,16 @@ function core.ended(ws) end
 ---@param ws duplex.Connection
 ---@param data string|duplex.Message
 ---@param kind? "text"|"binary"
+---@param options? { compress: boolean? } as those of ws:send
 ---@return true|nil ok, string? message, string? id
-function core.put(ws, data, kind) end
+function core.put(ws, data, kind, options) end
 
 ---@param ws duplex.Connection
 ---@param data string|duplex.Message
 ---@param kind? "text"|"binary"
+---@param options? { compress: boolean? } as those of ws:send
 ---@return true|nil ok, string? message, string? id "FULL" over max_outbox
-function core.try_put(ws, data, kind) end
+function core.try_put(ws, data, kind, options) end
 
 ---One fragment of a message. The caller checks that a text is UTF-8.
 ---@param ws duplex.Connection
@@ -165,8 +173,9 @@ function core.try_put(ws, data, kind) end
 ---@param kind "text"|"binary"
 ---@param first boolean
 ---@param last boolean
+---@param options? { compress: boolean? } of the message
 ---@return true|nil ok, string? message, string? id
-function core.put_fragment(ws, data, kind, first, last) end
+function core.put_fragment(ws, data, kind, first, last, options) end
 
 ---@param data string
 ---@param kind? "text"|"binary" default "text"
@@ -317,13 +326,19 @@ function core.parse_request(head) end
 ---@return integer|nil status, string reason_or_text, table<string, string>? headers
 function core.parse_response(head) end
 
----Does a response with status 101 accept our request (RFC 6455 4.1)?
+---Does a response with status 101 accept our request (RFC 6455 4.1)? If it does,
+---what it says of compression (RFC 7692) counts from now on.
+---@param ws duplex.Connection
 ---@param head string
 ---@param accept string from request
 ---@param offered string subprotocols, joined with ", "
 ---@return string|nil protocol "" for none
 ---@return string? text what is wrong
-function core.verify(head, accept, offered) end
+function core.verify(ws, head, accept, offered) end
+
+---@param ws duplex.Connection
+---@return string extensions agreed on, "" for none
+function core.extensions(ws) end
 
 ---@param head string of a request
 ---@return string[] subprotocols

@@ -19,7 +19,7 @@
 ---@field max_connections? integer (connections) More are answered with 503; default: RLIMIT_NOFILE less 64.
 ---@field max_handshakes? integer (connections, default 1024) Connections that have not sent a whole request yet; more wait in the kernel until there is room.
 ---@field on_request? (fun(request: duplex.Request): integer?, (string|fun(): string?)?, table?) Called before the upgrade: returns nothing to go on, or status, body, headers; an error is answered with 500.
----@field compression? boolean|table (default false) Compression of messages (RFC 7692). Not in this version.
+---@field compression? boolean|duplex.ServerCompression (default false) Compression of messages (RFC 7692): true, or what the rows compression.* say, in a table.
 ---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
 ---@field open_timeout? number|false (seconds, default 10) From connecting or accepting to the end of the handshake; 0 or false = no limit.
 ---@field ping_interval? number|false (seconds, default 20) Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60.
@@ -62,7 +62,7 @@
 ---@field proxy? string|false URL of a proxy: http, https (CONNECT), socks5 (names are resolved here) or socks5h (by the proxy), "http://user:password@host:port"; ports 80, 443 and 1080 unless given; false = none; default: the environment variables (wss_proxy, https_proxy, no_proxy, ...), see the guide.
 ---@field proxy_tls? false|duplex.ClientTls (default false) The same as tls, for the proxy of an https:// URL.
 ---@field redirects? integer (redirects, default 5) Redirects to follow; never from wss to ws, and credentials stay with their origin; 0 = none.
----@field compression? boolean|table (default false) Compression of messages (RFC 7692). Not in this version.
+---@field compression? boolean|duplex.ClientCompression (default false) Compression of messages (RFC 7692): true, or what the rows compression.* say, in a table.
 ---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
 ---@field open_timeout? number|false (seconds, default 10) From connecting or accepting to the end of the handshake; 0 or false = no limit.
 ---@field ping_interval? number|false (seconds, default 20) Silence of the peer before a ping is sent; 0 or false = no pings. Proxies often cut at 60.
@@ -94,3 +94,25 @@
 ---@field verify? boolean (default true) Whether the certificate and the name in it are verified; false is for experiments.
 ---@field server_name? string Name to ask for and to verify; default: the host of the URL.
 ---@field resume? boolean (default true) Keep sessions, to be quicker when connecting again.
+
+---Compression of duplex.serve.
+---@class duplex.ServerCompression
+---@field compressor? "dedicated"|"shared" (default "dedicated") dedicated: one a connection, which remembers earlier messages; shared: one for all connections, no memory for each.
+---@field server_no_context_takeover? boolean (default false) The server compresses each message on its own.
+---@field client_no_context_takeover? boolean (default false) The client compresses each message on its own.
+---@field server_max_window_bits? integer (bits, default 12) Window of our compressor: it finds repetitions that are 2^bits bytes apart.
+---@field client_max_window_bits? integer (bits, default 12) The same of clients; one that cannot limit its window may use 15.
+---@field level? integer (default 6) Effort of our compressor: 1 is quickest, 9 makes the smallest messages.
+---@field memory_level? integer (default 5) Memory of our compressor beside the window: 2^(9 + level) bytes.
+---@field threshold? integer (bytes, default 64) Shorter messages go as they are.
+
+---Compression of duplex.connect.
+---@class duplex.ClientCompression
+---@field compressor? "dedicated"|"shared" (default "dedicated") dedicated: one a connection, which remembers earlier messages; shared: one for all connections, no memory for each.
+---@field server_no_context_takeover? boolean (default false) The server compresses each message on its own.
+---@field client_no_context_takeover? boolean (default false) The client compresses each message on its own.
+---@field server_max_window_bits? integer (bits) Most that the server may use, which it has to agree to; default: 12, or what it uses.
+---@field client_max_window_bits? integer (bits, default 12) Window of our compressor: it finds repetitions that are 2^bits bytes apart.
+---@field level? integer (default 6) Effort of our compressor: 1 is quickest, 9 makes the smallest messages.
+---@field memory_level? integer (default 5) Memory of our compressor beside the window: 2^(9 + level) bytes.
+---@field threshold? integer (bytes, default 64) Shorter messages go as they are.
