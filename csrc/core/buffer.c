@@ -10,16 +10,13 @@ static dx_block **place(dx_spare *spare, size_t n) {
   return n > DX_SMALL ? &spare->large : &spare->small;
 }
 
-static dx_block *new_block(dx_spare *spare, size_t size, size_t n) {
+/* The spare, if it is large enough. */
+static dx_block *take_spare(dx_spare *spare, size_t n) {
   dx_block **kept = spare ? place(spare, n) : NULL;
-  if (kept && *kept && (*kept)->size >= n) {
-    dx_block *block = *kept;
-    *kept = NULL;
-    return block;
-  }
-  dx_block *block = malloc(sizeof *block + size);
-  if (block)
-    block->size = size;
+  if (kept == NULL || *kept == NULL || (*kept)->size < n)
+    return NULL;
+  dx_block *block = *kept;
+  *kept = NULL;
   return block;
 }
 
@@ -35,9 +32,20 @@ uint8_t *dx_buffer_reserve(dx_buffer *b, dx_spare *spare, size_t n) {
     size_t size = old ? old->size * 2 : FIRST_SIZE;
     while (size < length + n)
       size *= 2;
-    block = new_block(spare, size, length + n);
-    if (block == NULL)
-      return NULL;
+    block = take_spare(spare, length + n);
+    if (block == NULL) {
+      /* Where nothing was consumed, the allocator may let it grow in place: a
+       * large block is not there twice then. */
+      dx_block *grown = old && old->start == 0 ? old : NULL;
+      block = realloc(grown, sizeof *block + size);
+      if (block == NULL)
+        return NULL;
+      block->size = size;
+      if (grown) {
+        *b = block;
+        return block->p + length;
+      }
+    }
   }
   /* In place only when more than half was consumed: moving the rest then
    * costs less than what was already sent, so the work stays linear. */

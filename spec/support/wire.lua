@@ -8,21 +8,26 @@ local options = require "duplex.options"
 local wire = {}
 local class = core.class({}, {})
 local REQUEST = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-  .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+  .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+local RESPONSE = "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+  .. "Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Extensions: %s\r\n\r\n"
 
 --- An open connection whose handshake left nothing behind.
 ---@param role "server"|"client"
 ---@param limits? table options that differ from the defaults
 ---@param now? number
-function wire.open(role, limits, now)
+---@param extensions? string what the other side offers, or as a server answers
+function wire.open(role, limits, now, extensions)
   now = now or 0
-  local settings = core.settings(options.check("server", limits))
+  local settings = core.settings(options.check(role, limits))
   local c = core.connection(role, settings, class, now)
   if role == "server" then
-    core.feed(c, REQUEST, now)
+    core.feed(c, REQUEST .. (extensions and "Sec-WebSocket-Extensions: " .. extensions .. "\r\n" or "")
+      .. "\r\n", now)
     assert(core.accept(c, assert(core.head(c)), now))
   else
-    core.request(c, "h", "/")
+    local accept = core.request(c, "h", "/")
+    if extensions then assert(core.verify(c, RESPONSE:format(accept, extensions), accept, "")) end
     core.open(c, now)
   end
   core.output(c, now)
@@ -62,8 +67,8 @@ function wire.take(c, log, echo, now)
 end
 
 --- Feeds pieces to a new connection: log of events, lines that it sent.
-function wire.run(role, limits, pieces, echo)
-  local c, log = wire.open(role, limits), {}
+function wire.run(role, limits, pieces, echo, extensions)
+  local c, log = wire.open(role, limits, nil, extensions), {}
   for _, piece in ipairs(pieces) do
     if core.hungry(c) then
       core.feed(c, piece, 0)
