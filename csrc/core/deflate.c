@@ -305,8 +305,10 @@ const dx_packed *dx_packed_get(dx_packed **list, const dx_deflate *d,
   if (z == NULL)
     return NULL;
   deflateReset(z);
-  if (run(z, &out, NULL, data, n, n + sizeof tail - 1))
+  if (run(z, &out, NULL, data, n, n + sizeof tail - 1)) {
+    dx_buffer_clear(&out, NULL);
     return NULL;
+  }
   size_t size = dx_buffer_length(out);
   size = size < n + sizeof tail ? size - sizeof tail : 0;
   dx_packed *p = malloc(sizeof *p + size);
