@@ -40,11 +40,24 @@ end
 
 local extra = connection.extra
 
+---@class duplex.Stats
+---@field bytes_in integer of the WebSocket and its handshake
+---@field bytes_out integer
+---@field messages_in integer
+---@field messages_out integer
+---@field queued integer messages that nobody took yet
+---@field outbox integer bytes that wait to be sent
+---@field latency number|nil seconds of the last answered ping
+---@field payload_in integer|nil with compression: bytes of messages that came, inflated
+---@field wire_in integer|nil the same as frames carried them
+---@field payload_out integer|nil bytes of messages that were sent
+---@field wire_out integer|nil the same as frames carry them
+
 ---@class duplex.Connection
 ---@field id integer unique in this process
 ---@field state "open"|"closing"|"closed"
 ---@field subprotocol string|nil the one agreed on
----@field extensions string those agreed on, "" for none
+---@field extensions string what was agreed on, such as "permessage-deflate"; "" for nothing
 ---@field address string|nil of the peer, or of the client that a proxy names; "unix" for
 ---  a Unix socket
 ---@field port integer|nil the same's; nil when a proxy did not tell
@@ -339,9 +352,7 @@ function connection.class(host, transport)
 
   --- Numbers of this connection since it began.
   ---@param ws duplex.Connection
-  --- With compression also the bytes of messages, as the program has them
-  --- (payload) and as frames carry them (wire).
-  ---@return { bytes_in: integer, bytes_out: integer, messages_in: integer, messages_out: integer, queued: integer, outbox: integer, latency: number?, payload_in: integer?, wire_in: integer?, payload_out: integer?, wire_out: integer? }
+  ---@return duplex.Stats
   function methods.stats(ws)
     local bytes_in, bytes_out, messages_in, messages_out, queued, outbox = core.numbers(ws)
     local payload_in, wire_in, payload_out, wire_out = core.compression(ws)

@@ -147,9 +147,16 @@ local function settings(role, request)
   }, 3))
 end
 
+---@class duplex.PairRequest
+---@field path? string default "/"
+---@field headers? table<string, string>
+---@field data? any becomes the data of the server's connection
+---@field tls? { server: table, client: table } TLS options of both
+---@field compression? boolean|table the option compression of both
+
 --- A function that makes pairs for a host.
 ---@param host table
----@return fun(request?: { path: string?, headers: table?, data: any, tls: { server: table, client: table }?, compression: boolean|table|nil }): duplex.Connection, duplex.Connection
+---@return fun(request?: duplex.PairRequest): duplex.Connection, duplex.Connection
 function pair.new(host)
   local class
   return function(request)

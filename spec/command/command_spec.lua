@@ -22,7 +22,7 @@ describe("duplex", function()
 
   it("helps with each command", run(function()
     for name, options in pairs {
-      echo = { "--host ADDRESS", "--port N", "--unix PATH", "--max-message BYTES" },
+      echo = { "--host ADDRESS", "--port N", "--unix PATH", "--compression[=KIND]", "--max-message BYTES" },
       connect = { "URL", "--header LINE", "--subprotocol NAME", "--origin ORIGIN", "--max-message BYTES" },
     } do
       local status, out = command.run { name, "--help" }
@@ -44,6 +44,8 @@ describe("duplex", function()
     { "--header needs \"Name: value\"", "connect", "ws://a", "--header", "x" },
     { "'max_message' must be", "echo", "--max-message", "0" },
     { "'port' must be", "echo", "--port", "65536" },
+    { "--compression can be dedicated or shared, not 'x'", "echo", "--compression=x" },
+    { "unexpected argument 'shared'", "echo", "--compression", "shared" },
     { "'max_message' must be", "connect", "ws://127.0.0.1:1", "--max-message", "0" },
   }
   for _, row in ipairs(wrong) do
@@ -104,6 +106,21 @@ describe("duplex echo", function()
     assert.is_nil(io.open(path))
   end))
 
+  it("compresses when asked to", run(function()
+    for word, agreed in pairs { ["--compression"] = "", ["--compression=shared"] = "; server_no_context_takeover" } do
+      local echo = command.start { "echo", "--port", "0", word }
+      local ws = assert(duplex.connect(echo:expect("^listening on ([^\n]*)\n"), { compression = true }))
+      assert.equal(("permessage-deflate%s; server_max_window_bits=12; client_max_window_bits=12"):format(agreed),
+        ws.extensions)
+      ws:send(("x"):rep(1000))
+      assert.equal(("x"):rep(1000), (ws:receive(1)))
+      assert.is_true(ws:stats().wire_in < 100)
+      ws:close()
+      echo:signal("TERM")
+      assert.equal(0, (echo:finish()))
+    end
+  end))
+
   it("says when the port is in use", run(function()
     local server = assert(duplex.serve({ log = false }, function() end))
     local status, out, err = command.run { "echo", "--port", tostring(server.port) }
@@ -115,13 +132,13 @@ end)
 
 describe("duplex connect", function()
   -- The output of a client of this handler.
-  local function with(handler, input, words, options)
+  local function with(handler, input, words, options, said)
     options = options or {}
     options.log = false
     local server = assert(duplex.serve(options, handler))
     local child = command.start({ "connect", server.url, table.unpack(words or {}) }, input)
     local status, out, err = child:finish()
-    assert.equal(("connected to %s\n"):format(server.url), out:match("^[^\n]*\n"))
+    assert.equal(("connected to %s%s\n"):format(server.url, said or ""), out:match("^[^\n]*\n"))
     return status, out:gsub("^[^\n]*\n", ""), err
   end
 
@@ -135,6 +152,21 @@ describe("duplex connect", function()
       .. "connection closed: 1000 (normal closure)\n", out)
     assert.equal("", err)
     assert.equal(0, status)
+  end))
+
+  it("compresses when asked to, and says so", run(function()
+    local function count(ws)
+      each(ws)
+      assert.is_true(ws:stats().wire_in < 200)
+    end
+    local line = ("x"):rep(1000)
+    for kind, agreed in pairs { [""] = "", ["=dedicated"] = "", ["=shared"] = "; client_no_context_takeover" } do
+      local status, out = with(count, line, { "--compression" .. kind }, { compression = true },
+        (", permessage-deflate%s; server_max_window_bits=12; client_max_window_bits=12"):format(agreed))
+      assert.equal("< " .. line .. "\nconnection closed: 1000 (normal closure)\n", out)
+      assert.equal(0, status)
+    end
+    with(each, line, { "--compression" }, nil, ", which compresses nothing")
   end))
 
   it("sends more than fits into buffers", run(function()

@@ -7,6 +7,8 @@ local arguments = {}
 ---@class duplex.Argument
 ---@field name string "--port" or, for a positional one, "URL"
 ---@field value? string what --help calls its value; none: a switch
+---@field optional? boolean a value only behind "=", without it a switch
+---@field choices? string[] the only values
 ---@field number? boolean
 ---@field required? boolean
 ---@field many? boolean may be given again: the value is a list
@@ -22,6 +24,12 @@ local function key(row) return (row.name:gsub("^%-+", ""):gsub("%-", "_"):lower(
 
 local function is_option(row) return row.name:sub(1, 1) == "-" end
 
+-- What --help calls a row.
+local function label(row)
+  if not row.value then return row.name end
+  return row.name .. (row.optional and "[=%s]" or " %s"):format(row.value)
+end
+
 --- Help for one command.
 ---@param spec duplex.CommandSpec
 ---@return string
@@ -31,13 +39,12 @@ function arguments.help(spec)
   for i, row in ipairs(spec.rows) do rows[i + 1] = row end
   for _, row in ipairs(rows) do
     if not is_option(row) then usage[#usage + 1] = row.name end
-    width = math.max(width, #row.name + (row.value and #row.value + 1 or 0))
+    width = math.max(width, #label(row))
   end
   usage[#usage + 1] = "[options]"
   for _, row in ipairs(rows) do
-    local left = row.name .. (row.value and " " .. row.value or "")
     local default = row.default ~= nil and (" Default: %s."):format(row.default) or ""
-    lines[#lines + 1] = ("  %-" .. width .. "s  %s%s"):format(left, row.text, default)
+    lines[#lines + 1] = ("  %-" .. width .. "s  %s%s"):format(label(row), row.text, default)
   end
   return ("%s\n\n%s\n\n%s\n"):format(table.concat(usage, " "), spec.text,
     table.concat(lines, "\n"))
@@ -50,6 +57,12 @@ local function find(spec, name)
 end
 
 local function convert(row, text)
+  for _, choice in ipairs(row.choices or {}) do
+    if text == choice then return text end
+  end
+  if row.choices then
+    return nil, ("%s can be %s, not '%s'"):format(row.name, table.concat(row.choices, " or "), text)
+  end
   if not row.number then return text end
   local number = tonumber(text)
   if number and number % 1 == 0 then return math.floor(number) end
@@ -77,7 +90,7 @@ function arguments.parse(spec, words)
       values[key(row)] = word
     elseif not row then
       return nil, ("unknown option '%s'"):format(name or word)
-    elseif not row.value then
+    elseif not row.value or row.optional and not attached then
       if attached then return nil, row.name .. " takes no value" end
       values[key(row)] = true
     else

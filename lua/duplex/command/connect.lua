@@ -25,6 +25,8 @@ connect.spec = {
     { name = "--certificate", value = "FILE", text = "Own certificate chain (PEM), for servers that ask." },
     { name = "--key", value = "FILE", text = "Private key of the certificate." },
     { name = "--proxy", value = "URL", text = "Proxy: http, https, socks5 or socks5h; none: of the environment." },
+    { name = "--compression", value = "KIND", optional = true, choices = { "dedicated", "shared" },
+      text = "Compress messages; shared: each on its own." },
     { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages end the connection." },
   },
 }
@@ -124,12 +126,15 @@ function connect.run(values)
     table.insert(headers[name], value)
   end
   if values.origin then headers.Origin = values.origin end
-  local status = 1
+  local status, compression = 1, values.compression
+  if compression then
+    compression = { compressor = compression ~= true and compression or nil }
+  end
   duplex.run(function()
     local fine, ws, message, _, response = duplex.pcall(duplex.connect, values.url, {
       headers = headers, unix = values.unix, max_message = values.max_message,
       subprotocols = values.subprotocol and { values.subprotocol },
-      proxy = values.proxy,
+      proxy = values.proxy, compression = compression,
       tls = {
         ca = values.ca, certificate = values.certificate, key = values.key,
         verify = not values.insecure,
@@ -143,7 +148,9 @@ function connect.run(values)
       end
       return
     end
-    io.stdout:write("connected to ", visible(values.url:gsub("//[^/@]*@", "//***@")), "\n")
+    io.stdout:write("connected to ", visible(values.url:gsub("//[^/@]*@", "//***@")),
+      compression and ws.extensions == "" and ", which compresses nothing"
+        or ws.extensions ~= "" and ", " .. ws.extensions or "", "\n")
     io.stdout:flush()
     talk(duplex, ws)
     local code = ws:wait_closed()

@@ -16,6 +16,8 @@ echo.spec = {
     { name = "--tls", text = "Speak TLS: wss instead of ws. Needs --certificate." },
     { name = "--certificate", value = "FILE", text = "Certificate chain (PEM); read again on SIGHUP." },
     { name = "--key", value = "FILE", text = "Private key of the certificate; none: it is in the same file." },
+    { name = "--compression", value = "KIND", optional = true, choices = { "dedicated", "shared" },
+      text = "Compress messages: a compressor for each connection, or one for all." },
     { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages close the connection (1009)." },
   },
 }
@@ -65,6 +67,9 @@ function echo.run(values)
   duplex.run(function()
     local options = { max_message = values.max_message, unix = values.unix }
     if not values.unix then options.host, options.port = values.host, values.port end
+    if values.compression then
+      options.compression = { compressor = values.compression ~= true and values.compression or nil }
+    end
     if values.tls then options.tls = { certificate = values.certificate, key = values.key } end
     local fine, server, message = duplex.pcall(duplex.serve, options, handler)
     if not fine then server, message = nil, server end
