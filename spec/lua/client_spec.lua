@@ -185,6 +185,24 @@ describe("duplex.connect", function()
     end))
   end
 
+  -- RFC 7692 5.1, 7.1: what a server may not answer to what we offer.
+  for _, answer in ipairs {
+    "permessage-deflate; server_max_window_bits=99999", "permessage-deflate; server_max_window_bits",
+    "permessage-deflate; client_max_window_bits=13", "permessage-deflate; client_max_window_bits",
+    "permessage-deflate; server_no_context_takeover=1", "permessage-deflate; x", "permessage-deflate;",
+    "permessage-deflate, permessage-deflate", "x-webkit-deflate-frame",
+  } do
+    it("gives HANDSHAKE for a server that answers " .. answer, run(function()
+      local url = scripted { accept(function(a)
+        return (a:gsub("\r\n\r\n", "\r\nSec-WebSocket-Extensions: " .. answer .. "\r\n\r\n"))
+      end) }
+      local ws, message, id = duplex.connect(url, { open_timeout = 2, compression = true })
+      assert.is_nil(ws)
+      assert.equal("HANDSHAKE", id)
+      assert.equal("HANDSHAKE: response: extension or parameter was not offered", message)
+    end))
+  end
+
   it("connects to a server at top level, outside any task", function()
     local server = serve()
     local ws = assert(duplex.connect(server.url))
