@@ -552,6 +552,33 @@ case("a prepared message is sent to one and to many, and those that are full can
   t.ok(full == a and a.state == "open")
 end)
 
+case("messages are compressed, whole, in fragments and to many", function(duplex, t)
+  local text = ("compress me "):rep(1000)
+  for _, kind in ipairs { "dedicated", "shared" } do
+    local server = t.serve({ compression = { compressor = kind } }, echo)
+    local ws = t.connect(server, "", { compression = true })
+    t.ok(ws.extensions:find("permessage-deflate", 1, true) == 1)
+    for _ = 1, 2 do
+      ws:send(text)
+      t.same(text, (ws:receive(2)))
+    end
+    local count = 0
+    ws:send(function()
+      count = count + 1
+      return count < 4 and text or nil
+    end)
+    local pieces = {}
+    t.same(#text * 3, (ws:receive_to(function(piece) pieces[#pieces + 1] = piece end)))
+    t.same(text:rep(3), table.concat(pieces))
+    t.same(1, duplex.broadcast({ [ws] = true }, text))
+    t.same(text, (ws:receive(2)))
+    local stats = ws:stats()
+    t.same(#text * 6, stats.payload_in)
+    t.ok(stats.wire_in < stats.payload_in / 20)
+    ws:close()
+  end
+end)
+
 case("200 connections at once", function(_, t)
   local server = t.serve({}, echo)
   local list = {}
