@@ -46,8 +46,8 @@ void dx_conn_clear(dx_conn *c) {
 /* ---- output ---- */
 
 /* One frame at the end of 'b'; the caller has checked that it may be sent. */
-static dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
-                       const void *data, size_t n) {
+static inline dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
+                              const void *data, size_t n) {
   uint8_t key[4];
   if (!c->server && dx_random_key(c->shared->random, key))
     return DX_ERR_NO_ENTROPY;
@@ -116,8 +116,8 @@ static int compresses(const dx_conn *c, uint8_t first, size_t n, int how) {
 }
 
 /* As append, for a data frame where compression was agreed on. */
-static dx_error append_message(dx_conn *c, dx_buffer *b, uint8_t first,
-                               const void *data, size_t n, int how) {
+DX_APART static dx_error append_message(dx_conn *c, dx_buffer *b, uint8_t first,
+                                        const void *data, size_t n, int how) {
   dx_deflate *d = c->reader.deflate;
   dx_buffer z = NULL;
   dx_error e = DX_OK;
@@ -138,8 +138,7 @@ static dx_error append_message(dx_conn *c, dx_buffer *b, uint8_t first,
     d->stale = 1; /* our compressor may have seen what nobody will get */
     return e;
   }
-  d->payload_out += n;
-  d->wire_out += size;
+  dx_deflate_count_out(d, n, size);
   return DX_OK;
 }
 
@@ -164,7 +163,7 @@ dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
 
 /* A message for many, compressed on its own and once for all connections with
  * equal parameters.  Whatever comes next cannot refer to it. */
-static dx_error put_packed(dx_conn *c, const dx_message *m) {
+DX_APART static dx_error put_packed(dx_conn *c, const dx_message *m) {
   dx_deflate *d = c->reader.deflate;
   const dx_packed *z = dx_packed_get(m->packed, d, m->data, m->n);
   if (z == NULL)
@@ -176,8 +175,7 @@ static dx_error put_packed(dx_conn *c, const dx_message *m) {
   if (e)
     return e;
   d->stale = 1;
-  d->payload_out += m->n;
-  d->wire_out += z->n;
+  dx_deflate_count_out(d, m->n, z->n);
   c->messages_out++;
   return DX_OK;
 }
@@ -192,10 +190,8 @@ dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
                           const uint8_t *data, size_t n, size_t gone) {
   c->messages_out++;
   c->out_total += gone;
-  if (c->reader.deflate) {
-    c->reader.deflate->payload_out += n;
-    c->reader.deflate->wire_out += n;
-  }
+  if (c->reader.deflate)
+    dx_deflate_count_out(c->reader.deflate, n, n);
   if (gone < head_n) {
     dx_error e = append_raw(c, &c->out, head + gone, head_n - gone);
     return e ? e : append_raw(c, &c->out, data, n);
@@ -545,7 +541,8 @@ static dx_kind step(dx_conn *c, dx_event *ev, double now) {
         continue; /* RFC 6455 1.4: nobody is there to take it */
       c->messages_in += ev->last;
       if (c->reader.deflate)
-        c->reader.deflate->payload_in += ev->n;
+        dx_deflate_count_in(c->reader.deflate, ev->n,
+                            ev->last ? c->reader.length : 0);
       return kind;
     case DX_GOT_PING:
       e = count_control(c, now);

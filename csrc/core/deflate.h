@@ -16,6 +16,10 @@
 /* The bit of a first frame's header that says "compressed", RFC 7692 6. */
 #define DX_RSV1 0x40
 
+/* Functions that are not to be inlined: what every message passes through must
+ * not pay for compressed ones. */
+#define DX_APART __attribute__((noinline))
+
 struct z_stream_s; /* zlib's */
 struct dx_compressor;
 
@@ -53,6 +57,16 @@ void dx_deflate_free(dx_deflate *d);
 
 /* The connection is over: only the numbers stay. */
 void dx_deflate_rest(dx_deflate *d);
+
+/* A message, or a piece of one, came; 'wire' bytes of frames with it. */
+static inline void dx_deflate_count_in(dx_deflate *d, size_t n, uint64_t wire) {
+  d->payload_in += n;
+  d->wire_in += wire;
+}
+static inline void dx_deflate_count_out(dx_deflate *d, size_t n, size_t wire) {
+  d->payload_out += n;
+  d->wire_out += wire;
+}
 
 /* ---- inflating ---- */
 

@@ -69,30 +69,31 @@ static dx_error check_head(const dx_head *h, const dx_reader *r) {
   /* clang-format on */
 }
 
-/* What a data frame does to the message it belongs to. */
+static int exceeds(const dx_reader *r, const dx_head *h, uint64_t most) {
+  return h->length > most || r->length > most - h->length;
+}
+
+/* What a data frame does to the message it belongs to.  What a compressed one
+ * becomes is counted then; its own limit is for blocks without content. */
 static dx_error begin_frame(dx_reader *r, const dx_head *h,
                             const dx_limits *limits) {
-  uint64_t most = limits->max_message;
   if (h->opcode != DX_CONTINUATION) {
     r->message = h->opcode;
     r->length = 0;
     r->fragments = 0;
     r->utf8 = (dx_utf8){0};
-    r->compressed = h->rsv != 0;
-    if (r->compressed)
+    r->compressed = h->rsv;
+    if (h->rsv)
       dx_inflate_begin(r->deflate);
   }
-  /* What it becomes is counted then; this is for blocks without content. */
-  if (r->compressed)
-    most = 2 * most + COMPRESSED_MORE;
   /* Empty fragments count too: they cost time, if no memory. */
   if (++r->fragments > limits->max_fragments)
     return DX_ERR_FRAGMENTS;
-  if (h->length > most || r->length > most - h->length)
+  if (exceeds(r, h, limits->max_message) &&
+      (!r->compressed ||
+       exceeds(r, h, 2 * limits->max_message + COMPRESSED_MORE)))
     return DX_ERR_TOO_BIG;
   r->length += h->length;
-  if (r->deflate)
-    r->deflate->wire_in += h->length;
   return DX_OK;
 }
 
@@ -179,8 +180,8 @@ static dx_kind control_payload(dx_reader *r, dx_spare *spare, dx_event *ev) {
 }
 
 /* The end of a frame of a message: what is ready goes out. */
-static dx_kind end_frame(dx_reader *r, dx_event *ev, const uint8_t *p,
-                         size_t n) {
+static inline dx_kind end_frame(dx_reader *r, dx_event *ev, const uint8_t *p,
+                                size_t n) {
   r->state = AT_HEAD;
   *ev = (dx_event){p, n, r->message, r->fin};
   if (r->fin) {
@@ -301,8 +302,9 @@ static int more_to_inflate(const dx_reader *r) {
 }
 
 /* As data_payload. */
-static dx_kind compressed_payload(dx_reader *r, const dx_limits *limits,
-                                  dx_spare *spare, dx_event *ev) {
+DX_APART static dx_kind compressed_payload(dx_reader *r,
+                                           const dx_limits *limits,
+                                           dx_spare *spare, dx_event *ev) {
   dx_deflate *d = r->deflate;
   size_t n = r->left < r->n ? (size_t)r->left : r->n;
   if (r->server && n > d->clear) {

@@ -209,7 +209,7 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
   dx_error e;
   dx_message m;
   lmessage_get(L, 2, &m);
-  m.how = lmessage_how(L, 4);
+  m.how = c->conn.reader.deflate ? lmessage_how(L, 4) : 0;
   if (l && m.n >= DX_LARGE && c->conn.server &&
       !dx_conn_deflates(&c->conn, m.n, m.how))
     e = dx_link_put_large(l, &m);
@@ -233,8 +233,10 @@ static int method_send(lua_State *L) {
     lua_insert(L, 1);
     return ltask_call(L);
   }
-  if (lua_gettop(L) > 3)
+  if (lua_gettop(L) > 3) {
+    lmessage_how(L, 4); /* bad ones are refused at once, and in any case */
     lua_settop(L, 4);
+  }
   return send_k(L, LUA_OK, (lua_KContext)c);
 }
 
