@@ -142,7 +142,7 @@ static void end_message(dx_deflate *d) {
 static uInt as_uint(size_t n) { return n > UINT_MAX ? UINT_MAX : (uInt)n; }
 
 /* One call of zlib: its result. */
-static int step(z_stream *z, dx_flow *f) {
+static int step(z_stream *z, dx_span *f) {
   uInt in_n = as_uint(f->in_n), out_n = as_uint(f->out_n);
   z->next_in = (uint8_t *)(uintptr_t)f->in;
   z->avail_in = in_n;
@@ -160,13 +160,13 @@ static int step(z_stream *z, dx_flow *f) {
  * end where the next message can begin. */
 static int take_tail(z_stream *z) {
   uint8_t none;
-  dx_flow f = {tail, sizeof tail, &none, 1};
+  dx_span f = {tail, sizeof tail, &none, 1};
   int result = step(z, &f);
   return result == Z_OK && f.in_n == 0 && f.out_n == 1 &&
          (z->data_type & 128) && !(z->data_type & 63);
 }
 
-int dx_inflate(dx_deflate *d, dx_flow *f, int last, int whole) {
+int dx_inflate(dx_deflate *d, dx_span *f, int last, int whole) {
   if (!need_inflater(d, whole))
     return -DX_ERR_NO_MEMORY;
   do {

@@ -70,12 +70,12 @@ static inline void dx_deflate_count_out(dx_deflate *d, size_t n, size_t wire) {
 
 /* ---- inflating ---- */
 
-typedef struct dx_flow { /* both ends move on as bytes are used and made */
+typedef struct dx_span { /* both ends move on as bytes are used and made */
   const uint8_t *in;
   size_t in_n;
   uint8_t *out;
   size_t out_n;
-} dx_flow;
+} dx_span;
 
 /* A compressed message begins. */
 void dx_inflate_begin(dx_deflate *d);
@@ -84,7 +84,7 @@ void dx_inflate_begin(dx_deflate *d);
  * made; 0: 'out' is full; < 0: a negated dx_error.  'last': no input of this
  * message follows.  Then 1 is its end, and verified.  'whole': it is all of the
  * message, and the caller goes on until it has 1 or an error. */
-int dx_inflate(dx_deflate *d, dx_flow *f, int last, int whole);
+int dx_inflate(dx_deflate *d, dx_span *f, int last, int whole);
 
 /* ---- compressing ---- */
 

@@ -277,7 +277,7 @@ static int inflate_some(dx_reader *r, const dx_limits *limits, dx_spare *spare,
   uint8_t *out = inflate_room(r, limits, spare, &room, &probe);
   if (out == NULL)
     return -DX_ERR_NO_MEMORY;
-  dx_flow f = {r->in, n, out, room};
+  dx_span f = {r->in, n, out, room};
   int whole = !r->pieces && last && r->fragments == 1 && n == r->length;
   int done = dx_inflate(d, &f, last, whole);
   size_t used = n - f.in_n, made = room - f.out_n;
