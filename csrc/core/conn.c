@@ -22,6 +22,11 @@ void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
   c->reader.server = (uint8_t)server;
 }
 
+static void see(const dx_conn *c, dx_seen what, const void *p, size_t n) {
+  if (c->shared && c->shared->tap)
+    c->shared->tap->see(c->shared->tap, c, what, p, n);
+}
+
 static void drop_kept(dx_conn *c) {
   free(c->kept);
   c->kept = NULL;
@@ -45,6 +50,11 @@ void dx_conn_clear(dx_conn *c) {
 
 /* ---- output ---- */
 
+static void goes_out(dx_conn *c, const void *p, size_t n) {
+  c->out_total += n;
+  see(c, DX_SEEN_OUT, p, n);
+}
+
 /* One frame at the end of 'b'; the caller has checked that it may be sent. */
 static inline dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
                               const void *data, size_t n) {
@@ -65,7 +75,7 @@ static inline dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
   }
   dx_buffer_add(*b, head + n);
   if (b == &c->out)
-    c->out_total += head + n;
+    goes_out(c, p, head + n);
   return DX_OK;
 }
 
@@ -79,7 +89,7 @@ static dx_error append_raw(dx_conn *c, dx_buffer *b, const void *bytes,
   memcpy(p, bytes, n);
   dx_buffer_add(*b, n);
   if (b == &c->out)
-    c->out_total += n;
+    goes_out(c, p, n);
   return DX_OK;
 }
 
@@ -154,8 +164,10 @@ dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
           : append(c, b, first, data, n);
   if (e)
     return e;
+  uint8_t opcode = first & 15 ? first & 15 : c->sending;
+  dx_flow_add(c->limits->totals->out, opcode, n, first >> 7);
   if (!(first & DX_FIN))
-    c->sending = 1;
+    c->sending = opcode;
   else if (!(first & 8))
     c->messages_out++;
   return in_fragments && first & DX_FIN ? release_held(c) : DX_OK;
@@ -189,14 +201,16 @@ dx_error dx_conn_put_message(dx_conn *c, const dx_message *m) {
 dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
                           const uint8_t *data, size_t n, size_t gone) {
   c->messages_out++;
-  c->out_total += gone;
   if (c->reader.deflate)
     dx_deflate_count_out(c->reader.deflate, n, n);
+  dx_flow_add(c->limits->totals->out, head[0] & 15, n, 1);
+  goes_out(c, head, gone < head_n ? gone : head_n);
   if (gone < head_n) {
     dx_error e = append_raw(c, &c->out, head + gone, head_n - gone);
     return e ? e : append_raw(c, &c->out, data, n);
   }
   gone -= head_n;
+  goes_out(c, data, gone);
   return append_raw(c, &c->out, data + gone, n - gone);
 }
 
@@ -268,7 +282,7 @@ static void put_close(dx_conn *c, unsigned code, const char *reason, size_t n) {
   }
   /* Without memory for it the peer sees the connection end all the same. */
   dx_conn_put(c, DX_FIN | DX_CLOSE, payload, n, 0);
-  c->close_sent = 1;
+  c->close_sent = (uint16_t)code;
   dx_buffer_clear(&c->held, dx_conn_spare(c));
 }
 
@@ -333,13 +347,17 @@ void dx_conn_lend(dx_conn *c, uint8_t *p, size_t n, double now) {
   drop_kept(c);
   c->beat.last_in = now;
   c->bytes_in += n;
-  if (c->state != DX_CLOSED)
-    dx_reader_lend(&c->reader, p, n);
+  if (c->state == DX_CLOSED)
+    return;
+  if (c->state != DX_HANDSHAKE)
+    see(c, DX_SEEN_IN, p, n);
+  dx_reader_lend(&c->reader, p, n);
 }
 
 void dx_conn_filled(dx_conn *c, size_t n, double now) {
   c->beat.last_in = now;
   c->bytes_in += n;
+  see(c, DX_SEEN_IN, c->reader.body->p + c->reader.body->end, n);
   dx_reader_filled(&c->reader, n);
 }
 
@@ -417,6 +435,7 @@ int dx_conn_head(dx_conn *c, const char **head, size_t *n) {
   r->n -= used;
   if (size == 0)
     return c->eof ? -(int)c->eof : 0;
+  see(c, DX_SEEN_HEAD, *head, *n);
   return 1;
 }
 
@@ -443,6 +462,7 @@ int dx_conn_compress(dx_conn *c, const dx_deflate_params *agreed) {
 
 void dx_conn_open(dx_conn *c, double now) {
   dx_conn_head_done(c);
+  see(c, DX_SEEN_IN, c->reader.in, c->reader.n);
   c->state = DX_OPEN;
   if (c->eof == DX_ERR_TLS) /* it broke behind the handshake */
     c->eof = DX_ERR_LOST_TLS;
@@ -492,8 +512,10 @@ static void got_pong(dx_conn *c, const dx_event *ev, double now) {
   c->ping_seen = k;
   if ((int32_t)(k - c->ping_timed) < 0)
     return;
-  if (k == c->ping_timed && c->beat.since > 0)
+  if (k == c->ping_timed && c->beat.since > 0) {
     c->latency = (float)(now - c->beat.since);
+    dx_totals_round_trip(c->limits->totals, now - c->beat.since);
+  }
   c->beat.pinged = k != c->ping_sent;
   /* When a ping behind this one left was not noted: it is not timed. */
   c->ping_timed = k;
@@ -520,7 +542,9 @@ static dx_error got_close(dx_conn *c, const dx_event *ev) {
   return DX_ERR_CLOSED;
 }
 
-static dx_error count_control(dx_conn *c, double now) {
+static dx_error count_control(dx_conn *c, uint8_t opcode, size_t n,
+                              double now) {
+  dx_flow_add(c->limits->totals->in, opcode, n, 1);
   if ((uint32_t)now != c->control_second) {
     c->control_second = (uint32_t)now;
     c->control = 0;
@@ -543,17 +567,19 @@ static dx_kind step(dx_conn *c, dx_event *ev, double now) {
       if (c->reader.deflate)
         dx_deflate_count_in(c->reader.deflate, ev->n,
                             ev->last ? c->reader.length : 0);
+      dx_flow_add(c->limits->totals->in, ev->opcode, ev->n, ev->last);
       return kind;
     case DX_GOT_PING:
-      e = count_control(c, now);
+      e = count_control(c, DX_PING, ev->n, now);
       if (!e)
         got_ping(c, ev);
       break;
     case DX_GOT_PONG:
-      e = count_control(c, now);
+      e = count_control(c, DX_PONG, ev->n, now);
       got_pong(c, ev, now);
       break;
     case DX_GOT_CLOSE:
+      dx_flow_add(c->limits->totals->in, DX_CLOSE, ev->n, 1);
       e = got_close(c, ev);
       break;
     case DX_WANT:

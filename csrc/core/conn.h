@@ -21,6 +21,7 @@
 #include "proxy.h"
 #include "queue.h"
 #include "random.h"
+#include "totals.h"
 
 typedef enum dx_state {
   DX_HANDSHAKE, /* HTTP: heads come in, anything goes out */
@@ -29,11 +30,24 @@ typedef enum dx_state {
   DX_CLOSED   /* over; the outbox may still have to be sent */
 } dx_state;
 
+typedef struct dx_conn dx_conn;
+
+/* Sees what passes through connections, for people who look for a mistake
+ * (docs/design.md says why).  DX_SEEN_HEAD: a whole HTTP head of the peer;
+ * DX_SEEN_IN: bytes of frames as they came, some of a frame or several;
+ * DX_SEEN_OUT: bytes that go out, HTTP too while the state is DX_HANDSHAKE. */
+typedef enum dx_seen { DX_SEEN_HEAD, DX_SEEN_IN, DX_SEEN_OUT } dx_seen;
+typedef struct dx_tap {
+  void (*see)(struct dx_tap *tap, const dx_conn *c, dx_seen what,
+              const uint8_t *p, size_t n);
+} dx_tap;
+
 /* What the connections of one Lua state share. */
 typedef struct dx_shared {
   dx_spare spare;
   dx_random *random; /* masking keys: clients only */
   dx_codecs codecs;  /* compression without context takeover */
+  dx_tap *tap;       /* or NULL: nobody looks */
 } dx_shared;
 
 /* Payloads of control frames that have to be remembered: few are. */
@@ -48,23 +62,24 @@ typedef struct dx_carried {
 /* Most connections are idle: what few need is behind a pointer.  What each
  * message out needs comes first: one that goes to many finds none of it in the
  * cache. */
-typedef struct dx_conn {
+struct dx_conn {
   const dx_limits *limits;
   dx_shared *shared;  /* or NULL, for a server */
   dx_buffer out;      /* bytes to send */
   dx_buffer held;     /* frames behind a fragmented message */
   uint64_t out_total; /* bytes ever put into 'out' */
   uint64_t messages_out;
-  uint8_t state;      /* dx_state */
-  uint8_t server;     /* our role */
-  uint8_t error;      /* dx_error: how it ended */
-  uint8_t sending;    /* 1: a message of ours is in fragments */
-  uint8_t close_sent; /* a close frame of ours is in the outbox or beyond */
-  uint8_t asked;      /* the close was our own wish, not the peer's doing */
-  uint8_t eof;        /* dx_error that follows the input; 0: input goes on */
-  uint8_t over;       /* dx_error that follows the queue; 0: none yet */
-  uint8_t gone;       /* dx_error for settle: they hung up, not all was read */
+  uint8_t state;   /* dx_state */
+  uint8_t server;  /* our role */
+  uint8_t error;   /* dx_error: how it ended */
+  uint8_t sending; /* opcode of a message of ours in fragments, or 0 */
+  uint8_t asked;   /* the close was our own wish, not the peer's doing */
+  uint8_t eof;     /* dx_error that follows the input; 0: input goes on */
+  uint8_t over;    /* dx_error that follows the queue; 0: none yet */
+  uint8_t gone;    /* dx_error for settle: they hung up, not all was read */
   uint8_t reason_n;
+  uint16_t close_sent; /* code of our close frame, which is in the outbox or
+                          beyond; 0: there is none */
   uint16_t code; /* the peer's close code; DX_CODE_NONE, DX_CODE_ABNORMAL */
   dx_reader reader;
   uint8_t *kept;        /* input that had to be copied, or NULL */
@@ -82,7 +97,7 @@ typedef struct dx_conn {
   uint32_t control;        /* control frames in this second */
   uint32_t control_second; /* which that is */
   dx_http_scan scan;
-} dx_conn;
+};
 
 static inline dx_spare *dx_conn_spare(const dx_conn *c) {
   return c->shared ? &c->shared->spare : NULL;

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct dx_totals;
+
 typedef struct dx_limits {
   uint64_t max_message;      /* bytes of a whole message */
   size_t max_header_bytes;   /* bytes of an HTTP head */
@@ -23,6 +25,7 @@ typedef struct dx_limits {
   double ping_timeout;
   double close_timeout; /* 0: no waiting */
   double send_timeout;
+  struct dx_totals *totals; /* where they are counted; never NULL */
 } dx_limits;
 
 #endif

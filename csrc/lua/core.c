@@ -21,6 +21,7 @@ DX_EXPORT int luaopen_duplex_core(lua_State *L) {
   luaL_setfuncs(L, lprepared_functions, 0);
   luaL_setfuncs(L, lhttp_functions, 0);
   luaL_setfuncs(L, lbytes_functions, 0);
+  luaL_setfuncs(L, ltotals_functions, 0);
   lua_pushcfunction(L, core_now);
   lua_setfield(L, -2, "now");
   lua_pushliteral(L, DX_VERSION);

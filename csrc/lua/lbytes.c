@@ -3,6 +3,7 @@
 #include "lconn.h"
 
 #include "../core/base64.h"
+#include "../core/excerpt.h"
 #include "../core/sha1.h"
 
 /* sha1(bytes) -> 20 bytes */
@@ -59,9 +60,24 @@ static int bytes_utf8_feed(lua_State *L) {
   return 1;
 }
 
+/* excerpt(bytes [, most]) -> text of at most 'most' (75) bytes that is fit for
+ * a log, see excerpt.h */
+static int bytes_excerpt(lua_State *L) {
+  size_t n;
+  const char *p = luaL_checklstring(L, 1, &n);
+  lua_Integer most = luaL_optinteger(L, 2, 75);
+  luaL_argcheck(L, most >= DX_EXCERPT_LEAST && most <= 65536, 2,
+                "must be 16..65536");
+  luaL_Buffer b;
+  char *out = luaL_buffinitsize(L, &b, (size_t)most);
+  luaL_pushresultsize(&b, dx_excerpt(out, (size_t)most, (const uint8_t *)p, n));
+  return 1;
+}
+
 const luaL_Reg lbytes_functions[] = {{"sha1", bytes_sha1},
                                      {"base64", bytes_base64},
                                      {"base64_decode", bytes_base64_decode},
                                      {"utf8_valid", bytes_utf8_valid},
                                      {"utf8_feed", bytes_utf8_feed},
+                                     {"excerpt", bytes_excerpt},
                                      {NULL, NULL}};

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define SHARED "duplex.shared"
-#define SETTINGS "duplex.settings"
 
 /* ---- what connections share ---- */
 
@@ -23,6 +22,8 @@ static int shared_gc(lua_State *L) {
   dx_codecs_clear(&s->core.codecs);
   dx_random_free(s->core.random);
   s->core.random = NULL;
+  ltrace_free(s->core.tap);
+  s->core.tap = NULL;
   return 0;
 }
 
@@ -41,6 +42,7 @@ lshared *lconn_shared(lua_State *L) {
   s->core.random = dx_random_new();
   if (s->core.random == NULL)
     luaL_error(L, "duplex: no memory for masking keys");
+  s->core.tap = ltrace_new();
   lua_setfield(L, LUA_REGISTRYINDEX, SHARED);
   return s;
 }
@@ -90,7 +92,7 @@ static int settings_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lsettings **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
-  if (luaL_newmetatable(L, SETTINGS)) {
+  if (luaL_newmetatable(L, LSETTINGS)) {
     lua_pushcfunction(L, settings_gc);
     lua_setfield(L, -2, "__gc");
   }
@@ -102,6 +104,7 @@ static int settings_new(lua_State *L) {
   s->users = 1;
   lua_pushvalue(L, 1);
   dx_limits *l = &s->limits;
+  l->totals = &s->totals;
   l->max_message = (uint64_t)number_field(L, "max_message");
   l->max_header_bytes = (size_t)number_field(L, "max_header_bytes");
   l->max_queue_bytes = (size_t)number_field(L, "max_queue_bytes");
@@ -129,7 +132,7 @@ static int settings_new(lua_State *L) {
 static int conn_new(lua_State *L) {
   static const char *const roles[] = {"client", "server", NULL};
   int server = luaL_checkoption(L, 1, NULL, roles);
-  lsettings **settings = luaL_checkudata(L, 2, SETTINGS);
+  lsettings **settings = luaL_checkudata(L, 2, LSETTINGS);
   luaL_checktype(L, 3, LUA_TTABLE);
   double now = luaL_checknumber(L, 4);
   lshared *all = lconn_shared(L);
@@ -149,6 +152,8 @@ static int conn_gc(lua_State *L) {
   c->transport = NULL;
   if (c->explained)
     free(c->why);
+  if (c->conn.shared->tap)
+    ltrace_forget(c->conn.shared->tap, c);
   /* When the whole state is closed the spare may already be gone. */
   c->conn.shared = NULL;
   dx_conn_clear(&c->conn);
@@ -450,6 +455,15 @@ static int conn_code(lua_State *L) {
   return 1;
 }
 
+/* close_sent(ws) -> code of our close frame (1005: it had none) | nil */
+static int conn_close_sent(lua_State *L) {
+  const lconn *c = lconn_check(L, 1);
+  if (c->conn.close_sent == 0)
+    return 0;
+  lua_pushinteger(L, c->conn.close_sent);
+  return 1;
+}
+
 static int conn_reason(lua_State *L) {
   const lconn *c = lconn_check(L, 1);
   if (c->conn.state != DX_CLOSED)
@@ -493,6 +507,7 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"latency", conn_latency},
                                     {"close_code", conn_code},
                                     {"close_reason", conn_reason},
+                                    {"close_sent", conn_close_sent},
                                     {"outbox", conn_outbox},
                                     {"high", conn_high},
                                     {"due", conn_due},

@@ -24,8 +24,12 @@ enum { LCONN_UNTOLD, LCONN_HTTP, LCONN_HTTPS }; /* lconn.scheme */
 typedef struct lsettings {
   dx_limits limits;              /* first: conn.limits points here */
   dx_deflate_params compression; /* what to offer or accept */
+  dx_totals totals;              /* limits.totals points here */
   size_t users;
 } lsettings;
+
+/* The type of a box of lsettings. */
+#define LSETTINGS "duplex.settings"
 
 /* What all connections of one Lua state share; it lives in the registry. */
 typedef struct lshared {
@@ -131,7 +135,14 @@ typedef struct lprepared {
   dx_packed *packed; /* message.packed points here */
 } lprepared;
 
+/* A tap that shows what passes on stderr, if the environment asks for it
+ * (DUPLEX_TRACE), else NULL; and what it knows of a connection goes. */
+dx_tap *ltrace_new(void);
+void ltrace_forget(dx_tap *tap, const lconn *c);
+void ltrace_free(dx_tap *tap);
+
 /* Functions of duplex.core, one list a file. */
+extern const luaL_Reg ltotals_functions[];
 extern const luaL_Reg lconn_functions[];
 extern const luaL_Reg lmessage_functions[];
 extern const luaL_Reg lprepared_functions[];

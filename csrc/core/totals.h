@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * totals.h - what passed through all connections that share one dx_limits, as
+ * those of a server do.  Plain counters, which never go down; sizes are bytes,
+ * times are seconds. */
+#ifndef DX_TOTALS_H
+#define DX_TOTALS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Frames by what they are: text and binary count whole messages, and bytes of
+ * payload as they are sent and received by programs. */
+enum {
+  DX_KIND_TEXT = 1,
+  DX_KIND_BINARY,
+  DX_KIND_CLOSE,
+  DX_KIND_PING,
+  DX_KIND_PONG,
+  DX_KINDS
+};
+
+typedef struct dx_flow {
+  uint64_t messages, bytes;
+} dx_flow;
+
+/* Upper bounds of the classes of round trips; one more is above all. */
+#define DX_BOUNDS 13
+extern const double dx_bounds[DX_BOUNDS];
+
+typedef struct dx_totals {
+  dx_flow in[DX_KINDS], out[DX_KINDS]; /* by kind; [0] is not used */
+  uint64_t round_trips[DX_BOUNDS + 1]; /* of pings, by class */
+  double round_trip_sum;
+} dx_totals;
+
+/* A message or some of it, or a control frame; 'whole' is 1 at its end. */
+static inline void dx_flow_add(dx_flow *flows, unsigned opcode, size_t n,
+                               unsigned whole) {
+  dx_flow *f = &flows[opcode & 8 ? DX_KIND_CLOSE + (opcode & 3) : opcode & 3];
+  f->messages += whole;
+  f->bytes += n;
+}
+
+/* A pong came this long after its ping. */
+void dx_totals_round_trip(dx_totals *t, double seconds);
+
+#endif
