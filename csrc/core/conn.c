@@ -22,9 +22,16 @@ void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
   c->reader.server = (uint8_t)server;
 }
 
-static void see(const dx_conn *c, dx_seen what, const void *p, size_t n) {
+/* Nobody looks, as a rule: what then has to be done is as little as can be. */
+__attribute__((cold, noinline)) static void
+show(const dx_conn *c, dx_seen what, const void *p, size_t n) {
+  c->shared->tap->see(c->shared->tap, c, what, p, n);
+}
+
+static inline void see(const dx_conn *c, dx_seen what, const void *p,
+                       size_t n) {
   if (c->shared && c->shared->tap)
-    c->shared->tap->see(c->shared->tap, c, what, p, n);
+    show(c, what, p, n);
 }
 
 static void drop_kept(dx_conn *c) {

@@ -5,20 +5,10 @@
 #ifndef DX_TOTALS_H
 #define DX_TOTALS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "frame.h"
 
-/* Frames by what they are: text and binary count whole messages, and bytes of
- * payload as they are sent and received by programs. */
-enum {
-  DX_KIND_TEXT = 1,
-  DX_KIND_BINARY,
-  DX_KIND_CLOSE,
-  DX_KIND_PING,
-  DX_KIND_PONG,
-  DX_KINDS
-};
-
+/* Of text and binary whole messages, with the bytes of payload that programs
+ * send and receive; of control frames each. */
 typedef struct dx_flow {
   uint64_t messages, bytes;
 } dx_flow;
@@ -28,17 +18,16 @@ typedef struct dx_flow {
 extern const double dx_bounds[DX_BOUNDS];
 
 typedef struct dx_totals {
-  dx_flow in[DX_KINDS], out[DX_KINDS]; /* by kind; [0] is not used */
-  uint64_t round_trips[DX_BOUNDS + 1]; /* of pings, by class */
+  dx_flow in[DX_PONG + 1], out[DX_PONG + 1]; /* by opcode */
+  uint64_t round_trips[DX_BOUNDS + 1];       /* of pings, by class */
   double round_trip_sum;
 } dx_totals;
 
 /* A message or some of it, or a control frame; 'whole' is 1 at its end. */
 static inline void dx_flow_add(dx_flow *flows, unsigned opcode, size_t n,
                                unsigned whole) {
-  dx_flow *f = &flows[opcode & 8 ? DX_KIND_CLOSE + (opcode & 3) : opcode & 3];
-  f->messages += whole;
-  f->bytes += n;
+  flows[opcode].messages += whole;
+  flows[opcode].bytes += n;
 }
 
 /* A pong came this long after its ping. */

@@ -7,13 +7,18 @@
  * or bytes. */
 static void set_flows(lua_State *L, const char *name, const dx_flow *flows,
                       int bytes) {
-  static const char *const kinds[DX_KINDS] = {NULL,    "text", "binary",
-                                              "close", "ping", "pong"};
-  lua_createtable(L, 0, DX_KINDS - 1);
-  for (int i = 1; i < DX_KINDS; i++) {
+  static const char *const names[DX_PONG + 1] = {[DX_TEXT] = "text",
+                                                 [DX_BINARY] = "binary",
+                                                 [DX_CLOSE] = "close",
+                                                 [DX_PING] = "ping",
+                                                 [DX_PONG] = "pong"};
+  lua_createtable(L, 0, 5);
+  for (int i = 0; i <= DX_PONG; i++) {
+    if (names[i] == NULL)
+      continue;
     lua_pushinteger(L,
                     (lua_Integer)(bytes ? flows[i].bytes : flows[i].messages));
-    lua_setfield(L, -2, kinds[i]);
+    lua_setfield(L, -2, names[i]);
   }
   lua_setfield(L, -2, name);
 }

@@ -9,6 +9,7 @@ local failure = require "duplex.failure"
 local log = require "duplex.log"
 local options = require "duplex.options"
 local proxy = require "duplex.proxy"
+local report = require "duplex.report"
 local response = require "duplex.response"
 local secure = require "duplex.secure"
 local tunnel = require "duplex.tunnel"
@@ -140,8 +141,26 @@ local function handshake(attempt, ws)
   return ws
 end
 
-local function log_of(host, checked)
-  return checked.log == nil and host.log or log.writer(checked.log)
+-- Goes where the URL points, and where that leads to.
+local function make(attempt)
+  local host = attempt.host
+  while true do
+    local ws, answer, instead, message, id
+    ws, message, id, answer = reach(attempt)
+    if not ws then return nil, message, id, answer end
+    ws, instead, message, id, answer = handshake(attempt, ws)
+    if ws and host.exiting() then
+      dial.drop(attempt, ws, 1001)
+      return failure.of("STOPPED", "the loop is stopping")
+    elseif ws then
+      host.clients[core.id(ws)] = ws
+      if host.opened then host.opened(ws) end
+      if attempt.policy then beat.start(host, ws, attempt.policy, attempt.log) end
+      return ws
+    end
+    if not instead then return nil, message, id, answer end
+    attempt = instead
+  end
 end
 
 --- Connects.
@@ -171,29 +190,16 @@ function client.connect(host, address, given)
   end
   -- What it takes to get there. dial.lua and its users read it, nobody changes
   -- it: a redirect leads to another one, see follow.
+  local write, detail = log.writer(checked.log)
   local attempt = {
     host = host, options = checked, parts = parts, tls = checked.tls,
-    settings = core.settings(checked),
+    settings = core.settings(checked), policy = policy,
+    log = checked.log == nil and host.log or write,
     headers = checked.headers or {}, redirects = checked.redirects,
     deadline = checked.open_timeout and host.now() + checked.open_timeout,
   }
-  while true do
-    local ws, answer, instead
-    ws, message, id, answer = reach(attempt)
-    if not ws then return nil, message, id, answer end
-    ws, instead, message, id, answer = handshake(attempt, ws)
-    if ws and host.exiting() then
-      dial.drop(attempt, ws, 1001)
-      return failure.of("STOPPED", "the loop is stopping")
-    elseif ws then
-      host.clients[core.id(ws)] = ws
-      if host.opened then host.opened(ws) end
-      if policy then beat.start(host, ws, policy, log_of(host, checked)) end
-      return ws
-    end
-    if not instead then return nil, message, id, answer end
-    attempt = instead
-  end
+  if not detail then return make(attempt) end
+  return report.connecting(attempt, make)
 end
 
 return client

@@ -13,6 +13,7 @@ local failure = require "duplex.failure"
 local forwarded = require "duplex.forwarded"
 local http = require "duplex.http"
 local origin = require "duplex.origin"
+local report = require "duplex.report"
 local request = require "duplex.request"
 local secure = require "duplex.secure"
 
@@ -24,6 +25,12 @@ local function put(self, ws, bytes)
   local ok = core.put_raw(ws, bytes)
   connection.flush(ws)
   return ok
+end
+
+-- A function of the program failed, or what it returned is of no use.
+local function hook_failed(self, text, fields)
+  self.log("error", text, fields)
+  if self.counts then self.counts.failures.hooks = self.counts.failures.hooks + 1 end
 end
 
 -- Sends what a source gives. Returns whether it is as long as was announced:
@@ -38,7 +45,7 @@ local function put_source(self, ws, source, length)
     piece = source()
   end
   if length ~= 0 then
-    self.log("error", "the body of an answer is not as long as its Content-Length")
+    hook_failed(self, "the body of an answer is not as long as its Content-Length")
   end
   return length == 0
 end
@@ -47,10 +54,14 @@ end
 local function respond(self, ws, answer)
   local fine, head, length = pcall(http.head, answer) -- nothing in there waits
   if not fine then
-    self.log("error", "on_request: " .. head)
+    hook_failed(self, "on_request: " .. head)
     answer = http.answer(500)
     answer.close = true
     head = http.head(answer)
+  end
+  if self.counts then
+    local answers, status = self.counts.answers, answer.status
+    answers[status] = (answers[status] or 0) + 1
   end
   -- Where something else has read the request, that has to answer it.
   if self.respond then return self.respond(answer) end
@@ -63,9 +74,31 @@ local function respond(self, ws, answer)
   return ok and not answer.close
 end
 
+-- Counts how a handshake went.
+local function count(self, outcome)
+  if not self.counts then return end
+  local handshakes = self.counts.handshakes
+  handshakes[outcome] = handshakes[outcome] + 1
+end
+
+local function refused(self, ws, outcome, status, head, why)
+  count(self, outcome)
+  report.refused(self.detail, ws, outcome, status, head, why)
+end
+
 -- Fields of a log line: who it is about.
 local function who(ws, from)
-  return { address = ws.address, proxy = ws.proxy, origin = from }
+  local fields = report.who(ws)
+  fields.origin = from
+  return fields
+end
+
+-- There will be no first request.
+local OUTCOMES = { TIMEOUT = "timeout", HANDSHAKE = "bad_request", TLS = "tls", PROXY = "proxy" }
+
+local function no_request(self, ws, message, id, status)
+  local outcome = self.stopping and "stopping" or OUTCOMES[id] or "lost"
+  refused(self, ws, outcome, status, nil, message)
 end
 
 -- A bad head is answered too, if the peer may still be listening.
@@ -78,8 +111,9 @@ local HEAD_FAILURES = {
 local function refuse_head(self, ws, message, id, first)
   local status = HEAD_FAILURES[id]
   if id == "TLS" then self.log("info", message, who(ws)) end
-  if not status or (id == "TIMEOUT" and not first) then return end
   if message:find("max_header_bytes", 1, true) then status = 431 end
+  if first then no_request(self, ws, message, id, status) end
+  if not status or (id == "TIMEOUT" and not first) then return end
   local answer = http.answer(status, failure.text(message))
   answer.close = true
   respond(self, ws, answer)
@@ -111,6 +145,7 @@ end
 local function read_proxy_header(self, ws)
   if not self.trusted(ws.address) then
     self.log("warning", "refused a connection that comes from none of the proxies", who(ws))
+    count(self, "proxy")
     return false
   end
   local ok, message, id = await(self, ws, core.proxy_header, "idle")
@@ -118,27 +153,28 @@ local function read_proxy_header(self, ws)
     ok, message, id = secure.server(self.transport, self.tls, ws, true)
   end
   if id and id ~= "LOST" then self.log("warning", message, who(ws)) end
+  if not ok then no_request(self, ws, message, id == "HANDSHAKE" and "PROXY" or id) end
   return ok
 end
 
--- on_request decides: nil to go on, or an answer.
+-- on_request decides: nil to go on, or an answer and the outcome that it is.
 local function ask(self, ws, req)
   local hook = self.options.on_request
   if not hook then return nil end
   local fine, status, body, headers = self.host.pcall(hook, req)
   if not fine then
-    self.log("error", "on_request failed: " .. tostring(status), who(ws))
-    return http.answer(500)
+    hook_failed(self, "on_request failed: " .. tostring(status), who(ws))
+    return http.answer(500), "error"
   end
   if status == nil then return nil end
   if type(status) ~= "number" or status % 1 ~= 0 or status < 200 or status > 599
     or (body ~= nil and type(body) ~= "string" and type(body) ~= "function")
     or (headers ~= nil and type(headers) ~= "table") then
-    self.log("error", "on_request must return nothing, or status (200..599), "
+    hook_failed(self, "on_request must return nothing, or status (200..599), "
       .. "body (string or source), headers (table)")
-    return http.answer(500)
+    return http.answer(500), "error"
   end
-  return { status = status, body = body or "", headers = headers }
+  return { status = status, body = body or "", headers = headers }, "on_request"
 end
 
 -- Returns whether another request may come on this connection.
@@ -157,7 +193,7 @@ local function allowed(self, ws, host, from)
   local rule = self.options.origins
   if type(rule) == "function" then
     local fine, yes = self.host.pcall(rule, from)
-    if not fine then self.log("error", "origins failed: " .. tostring(yes)) end
+    if not fine then hook_failed(self, "origins failed: " .. tostring(yes)) end
     return fine and yes
   end
   local _, _, https = core.client(ws) -- as a trusted proxy says
@@ -187,34 +223,37 @@ local function choose(self, raw)
   return ""
 end
 
--- An answer that refuses the upgrade, or nil when the WebSocket is open.
+-- An answer that refuses the upgrade and the outcome that it is, or nil when the
+-- WebSocket is open.
 local function upgrade(self, ws, raw, host, from)
-  if self.stopping then return http.answer(503, "The server is stopping.") end
+  if self.stopping then return http.answer(503, "The server is stopping."), "stopping" end
   -- Those that are over but still being sent to hold memory and descriptors too.
   local unsent = self.host.unsent and self.host.unsent() or 0
   if self.count + unsent > self.max_connections then
-    return http.answer(503, "The server has as many connections as it takes.")
+    return http.answer(503, "The server has as many connections as it takes."), "full"
   end
   local req
   if self.options.on_request then
     req = request.new(raw, ws)
-    local answer = ask(self, ws, req)
-    if answer then return answer end
+    local answer, outcome = ask(self, ws, req)
+    if answer then return answer, outcome end
   end
   local ok, fix = allowed(self, ws, host, from)
   if not ok then
     self.log("warning", fix and ("refused a page of another site; to let it in: " .. fix)
       or "refused a page of another site", who(ws, from))
-    return http.answer(403, "This page may not connect here (Origin).")
+    return http.answer(403, "This page may not connect here (Origin)."), "origin"
   end
   local protocol, problem = choose(self, raw)
   if not protocol then
-    self.log("error", problem)
-    return http.answer(500)
+    hook_failed(self, problem)
+    return http.answer(500), "error"
   end
-  if self.stopping then return http.answer(503, "The server is stopping.") end
+  if self.stopping then return http.answer(503, "The server is stopping."), "stopping" end
   -- A hook that waited too long used up the time for the handshake.
-  if not core.accept(ws, raw, self.host.now(), protocol) then return http.answer(408) end
+  if not core.accept(ws, raw, self.host.now(), protocol) then
+    return http.answer(408), "timeout"
+  end
   connection.flush(ws)
   connection.set_request(ws, req or raw)
   if protocol ~= "" then connection.extra(ws).subprotocol = protocol end
@@ -234,19 +273,23 @@ return function(ws, self)
     local kind, a, b = core.examine(raw, self.options.max_headers)
     local host = source and kind ~= "bad" and forwarded.apply(ws, source, raw)
     if kind == "upgrade" then
-      local refusal = upgrade(self, ws, raw, host or a, b)
+      local refusal, outcome = upgrade(self, ws, raw, host or a, b)
       if not refusal then
-        self.connections[ws] = true
+        self.connections[ws] = self.host.now()
+        count(self, "accepted")
+        report.accepted(self.detail, ws, raw, b)
         self.host.spawn(self.handler, self.handled, ws)
         return
       end
       -- What follows may be frames already: nothing more can be read here.
       refusal.close = true
+      refused(self, ws, outcome, refusal.status, raw)
       respond(self, ws, refusal)
       return
     elseif kind == "bad" then
       local answer = http.answer(a, b)
       answer.close = true
+      if first then refused(self, ws, "bad_request", a, raw, b) end
       respond(self, ws, answer)
       return
     elseif not plain(self, ws, raw, a, b) then

@@ -40,20 +40,27 @@ function log.stderr(level, message, fields)
   io.stderr:write(log.line(level, message, fields), "\n")
 end
 
---- The function to log with, from the option.
+--- The functions to log with, from the option: one for everything, and one for
+--- details, which is nil when nobody would see them.
 ---@param option function|false|nil
----@return fun(level: string, message: string, fields: table?)
+---@return fun(level: string, message: string, fields: table?) write
+---@return nil|fun(level: string, message: string, fields: table?) detail
 function log.writer(option)
   if option == false then return function() end end
   if option == nil then return log.stderr end
   -- What is going on must go on, whatever the program's function does.
-  return function(level, message, fields)
+  local function write(level, message, fields)
     local fine, problem = pcall(option, level, message, fields)
     if fine then return end
     log.stderr(level, message, fields)
     log.stderr("error", "the log function failed: " .. tostring(problem))
   end
+  return write, write
 end
+
+--- How often something failed in this program, by what it is called.
+---@type table<string, integer>
+log.failed = {}
 
 --- Logs what a task died of: its first line, and the traceback as a field.
 ---@param write fun(level: string, message: string, fields: table)
@@ -62,6 +69,7 @@ end
 ---@param fields? table what else there is to say; gets the traceback
 function log.failure(write, what, failure, fields)
   if not failure then return end
+  log.failed[what] = (log.failed[what] or 0) + 1
   local first, rest = failure:match("^(.-)\n(.*)$")
   fields = fields or {}
   fields.traceback = rest

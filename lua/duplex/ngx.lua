@@ -12,6 +12,7 @@ local handshake = require "duplex.handshake"
 local host = require "duplex.host.ngx"
 local log = require "duplex.log"
 local options = require "duplex.options"
+local report = require "duplex.report"
 
 local ngx = rawget(_G, "ngx")
 
@@ -87,13 +88,15 @@ local function open(fn, done, ws)
 end
 
 -- What is done once the handler is over.
-local function ending(write_log)
+local function ending(write_log, detail)
+  local began = host.now()
   return function(failure, ws)
     if failure then
       log.failure(write_log, "handler failed", failure,
         { connection = ws.id, address = ws.address })
     end
     ws:close(failure and 1011 or 1000)
+    report.closed(write_log, detail, ws, host.now() - began)
     connections[ws] = nil
   end
 end
@@ -113,7 +116,8 @@ function duplex.upgrade(given, handler)
   elseif ngx.req.http_version() ~= 1.1 then
     return respond { status = 400, body = "WebSockets need HTTP/1.1 here.\n" }
   end
-  local write_log = checked.log == nil and host.log or log.writer(checked.log)
+  local write_log, detail = log.writer(checked.log)
+  if checked.log == nil then write_log = host.log end
   local policy = beat.plan(checked, given, 2)
   if policy then handler = beat.before(host, policy, write_log, handler) end
   local raw, now = ngx.req.raw_header(), host.now()
@@ -121,8 +125,8 @@ function duplex.upgrade(given, handler)
   if ngx.var.scheme == "https" then core.secure(ws, true) end
   core.feed(ws, raw, now)
   handshake(ws, setmetatable({
-    options = checked, transport = host.transport, log = write_log, respond = respond,
-    handler = handler, handled = ending(write_log), connections = connections, waiting = {},
+    options = checked, transport = host.transport, log = write_log, detail = detail, respond = respond,
+    handler = handler, handled = ending(write_log, detail), connections = connections, waiting = {},
     count = count + 1, max_connections = checked.max_connections or math.huge,
     arrived = arrived, trusted = checked.proxies and forwarded.trust(checked.proxies),
     host = { spawn = open, now = host.now, pcall = pcall, unsent = host.unsent },

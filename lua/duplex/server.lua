@@ -8,7 +8,9 @@ local core = require "duplex.core"
 local forwarded = require "duplex.forwarded"
 local handshake = require "duplex.handshake"
 local log = require "duplex.log"
+local metrics = require "duplex.metrics"
 local options = require "duplex.options"
+local report = require "duplex.report"
 local secure = require "duplex.secure"
 
 local server = {}
@@ -20,7 +22,8 @@ local RETRY_ACCEPT = 0.1 -- seconds, when descriptors or memory are short
 ---@class duplex.Server
 ---@field port integer|nil bound
 ---@field url string where it listens, "ws://127.0.0.1:8080" or "wss://..."
----@field connections table<duplex.Connection, true> whose handlers run
+---@field connections table<duplex.Connection, number> whose handlers run; since when, in
+---  seconds of duplex.now()
 local methods = {}
 local metatable = { __index = methods, __name = "duplex.server" }
 
@@ -32,17 +35,21 @@ local function leave(self, ws)
   if self.stopping and self.count == 0 then self.empty:set() end
 end
 
-local function log_failure(self, what, failure, ws)
-  log.failure(self.log, what, failure,
-    { connection = ws.id, address = ws.address, proxy = ws.proxy })
+local function failed(self, what, failure, ws)
+  local failures = self.counts.failures
+  failures[what] = failures[what] + 1
+  log.failure(self.log, what == "handlers" and "handler failed" or "handshake failed", failure,
+    report.who(ws))
 end
 
 -- What the scheduler calls when a handler, or a handshake, is over.
 local function callbacks(self)
   local now = self.host.now
   local function handled(failure, ws)
-    if failure then log_failure(self, "handler failed", failure, ws) end
+    if failure then failed(self, "handlers", failure, ws) end
     ws:close(failure and 1011 or 1000)
+    metrics.closed(self.counts, ws)
+    report.closed(self.log, self.detail, ws, now() - self.connections[ws])
     leave(self, ws)
   end
   -- Its first request has come, or never will.
@@ -54,7 +61,7 @@ local function callbacks(self)
   end
   local function served(failure, ws)
     arrived(ws)
-    if failure then log_failure(self, "handshake failed", failure, ws) end
+    if failure then failed(self, "hooks", failure, ws) end
     if self.connections[ws] then return end
     -- Answered, or gone: what is still to be sent is, in the background.
     core.close(ws, 1000, "", now())
@@ -120,9 +127,14 @@ end
 function methods:stop(grace)
   local host = self.host
   if grace ~= nil then options.seconds(grace, "grace must be seconds") end
-  local deadline = host.now() + (grace or STOP_GRACE)
-  if not self.stopping then
+  local began = host.now()
+  local deadline = began + (grace or STOP_GRACE)
+  local first = not self.stopping
+  if first then
     self.stopping = true
+    if self.detail then
+      self.detail("debug", "stopping", { url = self.url, connections = self.count })
+    end
     for _, listener in ipairs(self.listeners) do listener:close() end
     if self.count == 0 then self.empty:set() end
     for ws, state in pairs(self.waiting) do
@@ -143,6 +155,9 @@ function methods:stop(grace)
   end
   self.stopped:set()
   self.registry[self] = nil
+  if first and self.detail then
+    self.detail("debug", "stopped", { url = self.url, duration = report.rounded(host.now() - began) })
+  end
   return true
 end
 
@@ -176,6 +191,17 @@ function methods:stats()
     connections = open, handshakes = self.handshakes,
     max_connections = self.max_connections,
   }
+end
+
+--- What it has done since it began, and does now.
+---@param format? "prometheus" for text, see duplex.prometheus
+---@return duplex.Metrics|string
+function methods:metrics(format)
+  if format ~= nil and format ~= "prometheus" then
+    error(('format must be "prometheus" or nothing, got %s'):format(tostring(format)), 2)
+  end
+  local all = metrics.collect(self)
+  return format and metrics.text(all) or all
 end
 
 function metatable:__tostring() return "duplex.server " .. self.url end
@@ -215,6 +241,8 @@ function server.serve(host, given, handler)
     handler = policy and beat.before(host, policy, write_log, handler) or handler,
     trusted = checked.proxies and forwarded.trust(checked.proxies),
     log = write_log,
+    detail = detail,
+    counts = metrics.new(),
     max_connections = checked.max_connections
       or math.max(1, descriptors - SPARE_DESCRIPTORS),
     connections = {},
@@ -242,6 +270,7 @@ function server.serve(host, given, handler)
     host.spawn(accept_loop, host.log_failure, listener, self)
   end
   host.servers[self] = true
+  if self.detail then self.detail("debug", "listening", { url = self.url }) end
   return self
 end
 

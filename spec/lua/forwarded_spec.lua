@@ -2,6 +2,7 @@
 -- Whom a server believes about its clients, and how much.
 
 local duplex = require "duplex"
+local log_lines = require "spec.support.lines"
 local forwarded = require "duplex.forwarded"
 local peers = require "spec.support.peers"
 
@@ -147,8 +148,8 @@ local function describe_it(who, ws)
 end
 
 local function serve(options, handler)
-  local logged = {}
-  options.log = function(level, message, fields) logged[#logged + 1] = { level, message, fields } end
+  local logged
+  options.log, logged = log_lines()
   options.on_request = options.on_request or function(request)
     if not request.upgrade then return 200, describe_it(request) end
   end

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Plain HTTP on the port of a server, and what on_request can do.
 local duplex = require "duplex"
+local log_lines = require "spec.support.lines"
 local both = require "spec.support.both"
 local each = require "spec.support.each"
 local peer = require "spec.support.peer"
@@ -184,15 +185,14 @@ describe("on_request", function()
   }
   for _, row in ipairs(fails) do
     it("that " .. row[1] .. " is answered with 500 and logged", run(function()
-      local lines = {}
-      local server = serve { on_request = row[2], log = function(level, message)
-        lines[#lines + 1] = level .. ": " .. message
-      end }
+      local log, lines = log_lines()
+      local server = serve { on_request = row[2], log = log }
       local raw = peer.connect(server.port)
       raw:send(get("/"))
       assert.matches("^HTTP/1.1 500 Internal Server Error\r\n", (raw:answer()))
       assert.equal(1, #lines)
-      assert.matches("^error: " .. ".*" .. row[3], lines[1])
+      assert.equal("error", lines[1].level)
+      assert.matches(row[3], lines[1].message)
       local _, _, id, response = duplex.connect(server.url)
       assert.equal("HTTP", id)
       assert.equal(500, response.status)
@@ -238,15 +238,15 @@ describe("on_request", function()
   end
 
   it("cuts when a source raises, and logs it", run(function()
-    local lines = {}
+    local log, lines = log_lines()
     local server = serve { on_request = function()
       return 200, function() error("disk gone") end, { ["Content-Length"] = 5 }
-    end, log = function(_, message) lines[#lines + 1] = message end }
+    end, log = log }
     local raw = peer.connect(server.port)
     raw:send(get("/"))
     raw:read_to("\r\n\r\n")
     assert.same({ "", "end" }, { raw:rest(1) })
-    assert.matches("disk gone", lines[1])
+    assert.matches("disk gone", lines[1].message)
   end))
 end)
 

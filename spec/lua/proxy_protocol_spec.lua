@@ -2,6 +2,7 @@
 -- A server whose connections begin with a header of the PROXY protocol.
 
 local duplex = require "duplex"
+local log_lines = require "spec.support.lines"
 local memory = require "spec.support.memory"
 local each = require "spec.support.each"
 local peer = require "spec.support.peer"
@@ -21,10 +22,9 @@ local PAGE = "GET /page HTTP/1.1\r\nHost: x\r\n"
 
 -- Says to everybody who it takes them for.
 local function serve(more)
-  local logged = {}
+  local log, logged = log_lines()
   local options = {
-    proxies = { "127.0.0.1" }, proxy_protocol = true,
-    log = function(level, message, fields) logged[#logged + 1] = { level, message, fields } end,
+    proxies = { "127.0.0.1" }, proxy_protocol = true, log = log,
     on_request = function(request)
       if request.path == "/page" then return 200, ("%s %s"):format(request.address, tostring(request.secure)) end
     end,

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 local duplex = require "duplex"
+local log_lines = require "spec.support.lines"
 local both = require "spec.support.both"
 local bytes = require "spec.support.bytes"
 local each = require "spec.support.each"
@@ -7,14 +8,6 @@ local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
 local function nothing(ws) ws:wait_closed() end
-
--- A log that keeps its lines.
-local function log()
-  local lines = {}
-  return function(level, message, fields)
-    lines[#lines + 1] = { level = level, message = message, fields = fields }
-  end, lines
-end
 
 describe("duplex.serve", function()
   it("listens on a free port of this machine, and says where", run(function()
@@ -170,7 +163,7 @@ describe("a handler", function()
   end))
 
   it("that raises closes with 1011, is logged, and disturbs nobody", run(function()
-    local write, lines = log()
+    local write, lines = log_lines()
     local server = assert(duplex.serve({ log = write }, function(ws)
       if ws.request.path == "/bad" then error("something broke") end
       each(ws)
@@ -191,7 +184,9 @@ describe("a handler", function()
   it("whose log function raises is closed all the same", run(function()
     local stderr = io.stderr
     io.stderr = { write = function() end }
-    local server = assert(duplex.serve({ log = function() error("in log") end }, function()
+    local server = assert(duplex.serve({ log = function(level)
+      if level == "error" then error("in log") end
+    end }, function()
       error("in the handler")
     end))
     local ws = assert(duplex.connect(server.url))

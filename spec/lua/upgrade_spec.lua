@@ -1,13 +1,12 @@
 -- SPDX-License-Identifier: MIT
 -- Who may become a WebSocket, and what is agreed on: origins, subprotocols.
 local duplex = require "duplex"
+local log_lines = require "spec.support.lines"
 local run = require "spec.support.run"
 
 local function serve(options)
-  local lines = {}
-  options.log = function(level, message, fields)
-    lines[#lines + 1] = { level, message, fields }
-  end
+  local lines
+  options.log, lines = log_lines()
   return assert(duplex.serve(options, function(ws) ws:wait_closed() end)), lines
 end
 
