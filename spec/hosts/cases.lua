@@ -616,6 +616,41 @@ case("waiting where nothing can wait raises", function(_, t)
   t.ok(t.raised_outside:find("must be called in a task of " .. t.host, 1, true), t.raised_outside)
 end)
 
+-- ---- what can be seen ----
+
+case("a log function is told when connections open and close", function(duplex, t)
+  local seen = {}
+  local function log(_, message, fields) seen[message] = fields end
+  local server = t.serve({ log = log }, echo)
+  local ws = t.connect(server, "/room?token=x")
+  ws:send("hello")
+  t.same("hello", (ws:receive(2)))
+  ws:close(4001, "bye")
+  t.ok(eventually(duplex, function() return seen["connection closed"] end), "it is not closed")
+  local opened, closed = seen["connection opened"], seen["connection closed"]
+  t.same({ "/room", "127.0.0.1" }, { opened.path, opened.address })
+  t.same({ opened.connection, 4001, 4001, "bye" },
+    { closed.connection, closed.code, closed.sent, closed.reason })
+  t.same({ 1, 1 }, { closed.messages_in, closed.messages_out })
+end)
+
+case("a server's metrics are of what it does", function(duplex, t)
+  local server = t.serve({ on_request = function(request)
+    if request.path == "/no" then return 401 end
+  end }, echo)
+  t.ok(not duplex.connect(server.url .. "/no"))
+  local ws = t.connect(server)
+  ws:send("hello")
+  t.same("hello", (ws:receive(2)))
+  local all = server:metrics()
+  t.same({ 1, 1, 1 }, { all.connections.open, all.handshakes.accepted, all.handshakes.on_request })
+  t.same({ 1, 5, 1, 5 }, { all.messages.received.text, all.bytes.received.text,
+    all.messages.sent.text, all.bytes.sent.text })
+  ws:close(4001)
+  t.ok(eventually(duplex, function() return server:metrics().closed.received[4001] == 1 end))
+  t.ok(server:metrics("prometheus"):find('duplex_closed_total{code="4001",direction="sent"} 1', 1, true))
+end)
+
 -- ---- tasks ----
 
 case("an error in a task is logged with where it happened", function(duplex, t)

@@ -18,6 +18,7 @@ local absent = {
   ["wss: the same over TLS, and what TLS agreed on"] = "nginx has TLS of its own: ngx_spec.lua",
   ["open_timeout ends connections without a handshake (server)"] = "client_header_timeout of nginx does",
   ["a server that stops closes with 1001 and takes nobody any more"] = "nginx is stopped: ngx_spec.lua",
+  ["a server's metrics are of what it does"] = "there is no server but nginx, which counts itself",
   ['"*" serves IPv4 and IPv6 on one port'] = CONF,
   ["a port in use: ADDRESS"] = CONF,
   ["Unix sockets; a path that nobody listens on any more is taken over"] = CONF,
