@@ -82,6 +82,10 @@ function core.latency(ws) end
 function core.close_code(ws) end
 
 ---@param ws duplex.Connection
+---@return integer|nil code of our close frame; 1005 it had none, nil none was sent
+function core.close_sent(ws) end
+
+---@param ws duplex.Connection
 ---@return string|nil reason received, once closed
 function core.close_reason(ws) end
 
@@ -107,6 +111,18 @@ function core.numbers(ws) end
 ---@param ws duplex.Connection
 ---@return integer? payload_in, integer? wire_in, integer? payload_out, integer? wire_out
 function core.compression(ws) end
+-- ---- what is counted ----
+
+---What passed through all connections of these settings: messages_in, bytes_in,
+---messages_out, bytes_out by kind, round_trips.
+---@param settings duplex.Settings
+---@return table
+function core.totals(settings) end
+
+---What waits in connections, which are keys.
+---@param set table<duplex.Connection, any>
+---@return integer connections, integer messages, integer most_messages, integer bytes, integer most_bytes
+function core.waiting(set) end
 
 -- ---- time ----
 
@@ -374,5 +390,11 @@ function core.utf8_valid(bytes) end
 ---@param bytes string
 ---@return integer|nil state nil: no UTF-8
 function core.utf8_feed(state, bytes) end
+
+---Bytes of a peer, fit to be shown: escaped, with "..." in the middle of long ones.
+---@param bytes string
+---@param most? integer bytes of the text, 16..65536; default 75
+---@return string text
+function core.excerpt(bytes, most) end
 
 return core
