@@ -23,8 +23,8 @@ void dx_conn_init(dx_conn *c, int server, const dx_limits *limits,
 }
 
 /* Nobody looks, as a rule: what then has to be done is as little as can be. */
-__attribute__((cold, noinline)) static void
-show(const dx_conn *c, dx_seen what, const void *p, size_t n) {
+__attribute__((cold, noinline)) static void show(const dx_conn *c, dx_seen what,
+                                                 const void *p, size_t n) {
   c->shared->tap->see(c->shared->tap, c, what, p, n);
 }
 

@@ -162,8 +162,8 @@ describe("server:metrics", function()
   end))
 
   it("has what waits in queues and outboxes, in all and of the worst", run(function()
-    local go, server = duplex.event(), nil
-    server = serve(duplex, {}, function(ws)
+    local go = duplex.event()
+    local server = serve(duplex, {}, function(ws)
       go:wait()
       each(ws)
     end)
