@@ -111,6 +111,7 @@ function core.numbers(ws) end
 ---@param ws duplex.Connection
 ---@return integer? payload_in, integer? wire_in, integer? payload_out, integer? wire_out
 function core.compression(ws) end
+
 -- ---- what is counted ----
 
 ---What passed through all connections of these settings: messages_in, bytes_in,
