@@ -28,6 +28,7 @@ local NEEDS = {
 ---@type table<string, fun(): fun(duplex: duplex): any>
 local HELPERS = {
   heartbeat = function() return require("duplex.heartbeat").maker end,
+  json = function() return require "duplex.json" end,
 }
 
 -- The field of a bound table that is missing so far.
@@ -70,6 +71,7 @@ local function bind(host)
   ---@field prepare fun(data: string, kind?: "text"|"binary"): duplex.Message
   ---@field heartbeat fun(options?: duplex.HeartbeatOptions): duplex.Heartbeat a policy for pings
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
+  ---@field json duplex.JsonPart tables in and out
   local duplex = {
     version = core.version,
     broadcast = broadcast.send,

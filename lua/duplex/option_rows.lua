@@ -92,6 +92,12 @@ local rows = {
   { "minimum",          "heartbeat", "number",          1,           0.01, DAY,    "seconds",         "The shortest interval that a policy adapts to." },
   { "patience",         "heartbeat", "number",          600,         0,   DAY,     "seconds",         "Of answered pings, before a policy that adapted tries a longer interval; after each further loss twice as long." },
   { "clock",            "heartbeat", "function",        nil,         nil, nil,     nil,               "For tests: what a policy takes for duplex.now." },
+
+  { "codec",            "json",   "table",             nil,         nil, nil,     nil,               "Another codec, { encode, decode [, null] [, empty_array] }; default: lua-cjson." },
+  { "max_depth",        "json",   "integer",           128,         1,   1000,    "tables",          "Tables within tables, both ways, for lua-cjson." },
+  { "kind",             "json",   '"text" or "binary"', "text",     nil, nil,     nil,               "Kind of the messages that are sent and expected." },
+  { "strict",           "json",   "boolean",           false,       nil, nil,     nil,               "Close a connection whose message is not JSON (1007), or is of the other kind (1003)." },
+  { "on_invalid",       "json",   "function",          nil,         nil, nil,     nil,               "on_invalid(message, raw) is told what messages() leaves out, as it is not JSON; default: a line on stderr." },
 }
 
 for _, row in ipairs(rows) do

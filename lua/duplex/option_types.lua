@@ -73,6 +73,7 @@ for kind, literal in pairs {
   ["false"] = false, ['"1.2"'] = "1.2", ['"1.3"'] = "1.3",
   ['"required"'] = "required", ['"optional"'] = "optional",
   ['"dedicated"'] = "dedicated", ['"shared"'] = "shared",
+  ['"text"'] = "text", ['"binary"'] = "binary",
 } do
   read[kind] = function(value) return value ~= literal or nil, value end
 end
