@@ -29,6 +29,7 @@ local NEEDS = {
 local HELPERS = {
   heartbeat = function() return require("duplex.heartbeat").maker end,
   json = function() return require "duplex.json" end,
+  rpc = function() return require "duplex.rpc" end,
 }
 
 -- The field of a bound table that is missing so far.
@@ -72,6 +73,7 @@ local function bind(host)
   ---@field heartbeat fun(options?: duplex.HeartbeatOptions): duplex.Heartbeat a policy for pings
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   ---@field json duplex.JsonPart tables in and out
+  ---@field rpc duplex.RpcPart remote procedure calls, JSON-RPC 2.0
   local duplex = {
     version = core.version,
     broadcast = broadcast.send,

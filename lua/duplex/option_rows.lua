@@ -98,6 +98,16 @@ local rows = {
   { "kind",             "json",   '"text" or "binary"', "text",     nil, nil,     nil,               "Kind of the messages that are sent and expected." },
   { "strict",           "json",   "boolean",           false,       nil, nil,     nil,               "Close a connection whose message is not JSON (1007), or is of the other kind (1003)." },
   { "on_invalid",       "json",   "function",          nil,         nil, nil,     nil,               "on_invalid(message, raw) is told what messages() leaves out, as it is not JSON; default: a line on stderr." },
+  { "methods",          "rpc",    "table or function", nil,         nil, nil,     nil,               "What the peer may call: functions by name, or a function that is given a name and returns one or nil." },
+  { "around",           "rpc",    "function",          nil,         nil, nil,     nil,               "around(call, next) is called in place of each method; next() calls it, and gives its results." },
+  { "concurrency",      "rpc",    "integer",           16,          1,   100000,  "calls",           "Methods that run at once for one connection; with more to do, reading stops." },
+  { "timeout",          "rpc",    "number or false",   30,          0,   DAY,     "seconds",         "Time that a call waits for its answer, unless it says otherwise." },
+  { "max_calls",        "rpc",    "integer",           1000,        1,   INT,     "calls",           "Calls of ours that wait for answers at once." },
+  { "max_batch",        "rpc",    "integer",           100,         1,   INT,     "calls",           "Calls in one batch from the peer; a larger one is refused as a whole." },
+  { "max_held",         "rpc",    "integer",           1048576,     0,   TIB,     "bytes",           "Calls from the peer that are read while all methods are busy, to see answers behind them." },
+  { "codec",            "rpc",    "table",             nil,         nil, nil,     nil,               "Another JSON codec, { encode, decode, null }; default: lua-cjson." },
+  { "max_depth",        "rpc",    "integer",           128,         1,   1000,    "tables",          "Tables within tables, both ways, for lua-cjson." },
+  { "log",              "rpc",    "function or false", nil,         nil, nil,     nil,               "log(level, message, fields), false = silence; default: a line on stderr." },
 }
 
 for _, row in ipairs(rows) do

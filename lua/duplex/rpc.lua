@@ -1,0 +1,268 @@
+-- SPDX-License-Identifier: MIT
+-- duplex.rpc: JSON-RPC 2.0, both ways over one connection. One task reads: it
+-- gives answers to the calls that wait for them, and calls of the peer to
+-- tasks of their own, see rpc/serving.lua.
+
+local batch = require "duplex.rpc.batch"
+local calls = require "duplex.rpc.calls"
+local log = require "duplex.log"
+local message = require "duplex.rpc.message"
+local options = require "duplex.options"
+local serving = require "duplex.rpc.serving"
+
+local LONGEST = 100 -- bytes of a peer's text in a line of the log
+
+local function check_call(method, params, level)
+  if type(method) ~= "string" then
+    error("the method must be a string, got " .. type(method), level)
+  end
+  if params ~= nil and type(params) ~= "table" then
+    error("params must be a table, by position or by name, got " .. type(params), level)
+  end
+end
+
+local function check_methods(given)
+  for name, method in pairs(type(given) == "table" and given or {}) do
+    if type(name) ~= "string" or type(method) ~= "function" then
+      error(("option 'methods' must have functions by name, '%s' is a %s"):format(
+        tostring(name), type(method)), 4)
+    end
+  end
+end
+
+local function check_timeout(timeout)
+  if timeout then options.seconds(timeout, "timeout must be false or seconds", 4) end
+end
+
+return function(duplex)
+  ---@class duplex.RpcPeer
+  ---@field ws duplex.Connection
+  ---@field closed boolean is the connection over?
+  local methods = {}
+  local class = { __index = methods, __name = "duplex.RpcPeer" }
+  local batches
+
+  -- The key of what only this file uses of a peer, which methods see. (A weak
+  -- table would keep both for ever, in Lua 5.1.)
+  local PRIVATE = {}
+
+  -- ---- reading ----
+
+  local function finish(peer, text, id)
+    if peer.closed then return end
+    local p = peer[PRIVATE]
+    peer.closed, p.text, p.id = true, text, id
+    p.serving:drop()
+    p.calls:give_up_all(text, id)
+    p.over:set()
+    p.changed:set()
+  end
+
+  local function take_answer(p, entry)
+    if p.calls:take(entry.id, entry.value) then return end
+    local failure = entry.value.error
+    p.log("debug", "rpc: an answer that nobody waits for", {
+      error = type(failure) == "table" and tostring(failure.message):sub(1, LONGEST) or nil,
+    })
+  end
+
+  local function take(p, data, kind)
+    local null = p.codec.null
+    local value, problem
+    if kind == "text" then
+      value, problem = p.codec.decode(data)
+    else
+      problem = "a binary message"
+    end
+    if value == nil then
+      p.serving:take({ { kind = "invalid", unreadable = true, id = null, problem = problem } }, false, #data)
+      return
+    end
+    local is_batch = type(value) == "table" and value[1] ~= nil
+    local entries = {}
+    for _, one in ipairs(is_batch and value or { value }) do
+      local entry = message.read(one, null)
+      if entry.kind == "answer" then
+        take_answer(p, entry)
+      else
+        entries[#entries + 1] = entry
+      end
+    end
+    if #entries > 0 then p.serving:take(entries, is_batch, #data) end
+  end
+
+  -- With all tasks busy the peer has to wait, unless an answer may be behind
+  -- its calls: a method that calls the peer back would never see it. Too many
+  -- of its calls are not worth that; then calls of ours end with TIMEOUT.
+  local function has_room(p)
+    return p.serving:free() or p.calls.count > 0 and p.serving.held_bytes < p.max_held
+  end
+
+  local function read(peer)
+    local p, ws = peer[PRIVATE], peer.ws
+    while true do
+      while not has_room(p) and not peer.closed do
+        p.changed:clear()
+        if not p.changed:wait() then break end
+      end
+      local data, kind, id = ws:receive()
+      if not data then return finish(peer, kind, id) end
+      take(p, data, kind)
+    end
+  end
+
+  local function ensure_reading(peer)
+    local p = peer[PRIVATE]
+    if p.reading then return end
+    p.reading = true
+    duplex.spawn(read, peer)
+  end
+
+  -- ---- calling ----
+
+  -- Sends entries, together as text, and waits for answers to those that want
+  -- one. Returns the list of these.
+  local function start(peer, entries, as_batch, timeout)
+    check_timeout(timeout)
+    local p = peer[PRIVATE]
+    if peer.closed then return nil, p.text, p.id end
+    local done, list, texts = duplex.event(), {}, {}
+    local waiter = { left = 0, done = function() done:set() end }
+    for _, entry in ipairs(entries) do
+      if entry.wants_answer then waiter.left = waiter.left + 1 end
+    end
+    local room, text, id = p.calls:room(waiter.left)
+    if not room then return nil, text, id end
+    if timeout == nil then timeout = p.timeout end
+    local deadline = timeout and duplex.now() + timeout
+    local first = p.calls.last_id
+    for i, entry in ipairs(entries) do
+      if entry.wants_answer then first = first + 1 end
+      local fine, encoded = pcall(p.codec.encode,
+        message.call(entry.method, entry.params, entry.wants_answer and first or nil))
+      if not fine then error(("params of '%s': %s"):format(entry.method, encoded), 3) end
+      texts[i] = encoded
+    end
+    for _, entry in ipairs(entries) do
+      if entry.wants_answer then
+        p.calls:add(entry, waiter)
+        list[#list + 1] = entry
+      end
+    end
+    if #list > 0 then
+      p.changed:set() -- reading may have stopped
+      ensure_reading(peer)
+    end
+    local ws = peer.ws
+    local whole = as_batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]
+    local fine, ok
+    fine, ok, text, id = duplex.pcall(ws.send, ws, whole)
+    if fine and ok and #list > 0 then
+      ok, text, id = done:wait(deadline and math.max(0, deadline - duplex.now()))
+    end
+    for _, call in ipairs(list) do p.calls:give_up(call, text, id) end
+    if not fine then error(ok, 3) end
+    return list, text, id
+  end
+
+  --- Calls a method of the peer and waits for its answer.
+  ---@param method string
+  ---@param params? table by position, { 1, 2 }, or by name, { a = 1 }
+  ---@param timeout? number|false seconds; default: the option, false = no limit
+  ---@return any result never nil; json.null for null
+  ---@return string? message, string? id "RPC": the peer answered with an error;
+  ---  TIMEOUT FULL, and when the connection is over its id
+  ---@return duplex.RpcError? error with "RPC": { code, message, data }
+  function methods:call(method, params, timeout)
+    check_call(method, params, 3)
+    local list, text, id = start(self, { { method = method, params = params, wants_answer = true } }, false, timeout)
+    if not list then return nil, text, id end
+    local call = list[1]
+    if call.id then return nil, call.message, call.id, call.error end
+    return call.result
+  end
+
+  --- Calls a method of the peer that is not answered, not even when it fails.
+  ---@param method string
+  ---@param params? table
+  ---@return true|nil ok, string? message, string? id
+  function methods:notify(method, params)
+    check_call(method, params, 3)
+    local list, text, id = start(self, { { method = method, params = params } }, false)
+    if not list or id then return nil, text, id end
+    return true
+  end
+
+  --- Calls that go out in one message: add them with call and notify, then send.
+  ---@return duplex.RpcBatch
+  function methods:batch()
+    return setmetatable({ peer = self, entries = {} }, batches)
+  end
+
+  --- Serves until the end of the connection.
+  ---@return true|nil ok when it was closed cleanly
+  ---@return string? message, string? id
+  function methods:run()
+    local p = self[PRIVATE]
+    if p.reading then
+      local ok, text, id = p.over:wait()
+      if not ok then return nil, text, id end
+    else
+      p.reading = true
+      read(self)
+    end
+    if self.ws.close_error then return nil, p.text, p.id end
+    return true
+  end
+
+  batches = batch.class(function(peer, entries, timeout)
+    local list, text, id = start(peer, entries, true, timeout)
+    if list and #list == 0 and id then return nil, text, id end
+    return list, not list and text or nil, not list and id or nil
+  end, check_call)
+
+  -- ---- making peers ----
+
+  local function new(_, ws, given)
+    local kind = type(ws)
+    if kind ~= "userdata" and kind ~= "table" then
+      error("rpc: the connection is missing, got " .. kind, 2)
+    end
+    local checked = options.check("rpc", given, 2)
+    check_methods(checked.methods)
+    checked.log = log.writer(checked.log)
+    local codec = duplex.json.codec(checked.codec or checked.max_depth)
+    local peer = setmetatable({ ws = ws, closed = false }, class)
+    local p = {
+      codec = codec, log = checked.log, timeout = checked.timeout, max_held = checked.max_held,
+      calls = calls.new(checked.max_calls, codec.null),
+      over = duplex.event(), changed = duplex.event(),
+    }
+    p.serving = serving.new(duplex, peer, checked, codec, function() p.changed:set() end)
+    peer[PRIVATE] = p
+    -- Also when nobody reads.
+    ws:on_close(function() finish(peer, ws.close_error or "CLOSED: the connection is closed",
+      (ws.close_error or "CLOSED"):match("^[%u%d_]+")) end)
+    return peer
+  end
+
+  ---@class duplex.RpcPart
+  ---@overload fun(ws: duplex.Connection, options?: table): duplex.RpcPeer
+  local rpc = {
+    PARSE_ERROR = -32700, INVALID_REQUEST = -32600, METHOD_NOT_FOUND = -32601,
+    INVALID_PARAMS = -32602, INTERNAL_ERROR = -32603,
+  }
+
+  --- An error for a method to give to who called it: return nil, rpc.error(...),
+  --- or error(rpc.error(...)), which PUC Lua 5.1 makes a text of that is logged.
+  ---@param code integer one of those above, or a number of your own
+  ---@param text? string default: what the specification says for the code
+  ---@param data? any more about it
+  ---@return duplex.RpcError
+  function rpc.error(code, text, data)
+    local failure = message.failure(code, text, data, 2)
+    return failure
+  end
+
+  return setmetatable(rpc, { __call = new })
+end

@@ -1,0 +1,168 @@
+-- SPDX-License-Identifier: MIT
+-- What the peer calls: each call runs in a task of its own, 'concurrency' of
+-- them at once; more are held. A batch is answered when all of it is done.
+
+local message = require "duplex.rpc.message"
+
+local serving = {}
+
+local LONGEST = 100 -- bytes of a method's name in a line of the log
+local NOT_FOUND, INTERNAL, INVALID, UNREADABLE = -32601, -32603, -32600, -32700
+
+local methods = {}
+local class = { __index = methods }
+
+--- Serves for a peer.
+---@param duplex duplex
+---@param peer duplex.RpcPeer what methods are given
+---@param settings table checked options
+---@param codec duplex.Codec
+---@param changed fun() is told when something that was held may be over
+function serving.new(duplex, peer, settings, codec, changed)
+  return setmetatable({
+    duplex = duplex, peer = peer, codec = codec, changed = changed, log = settings.log,
+    methods = settings.methods, around = settings.around,
+    concurrency = settings.concurrency, max_batch = settings.max_batch,
+    running = 0, held_bytes = 0, held = {}, first = 1, last = 0,
+  }, class)
+end
+
+-- ---- one call ----
+
+local function method_of(self, name)
+  if type(self.methods) == "function" then return self.methods(name) end
+  -- Only what is in the table: nobody calls what it inherits.
+  local method = self.methods and rawget(self.methods, name)
+  return type(method) == "function" and method or nil
+end
+
+-- Calls the method, which may raise.
+local function invoke(self, entry)
+  local peer = self.peer
+  local function run()
+    local method = method_of(self, entry.method)
+    if not method then return nil, message.failure(NOT_FOUND) end
+    return method(entry.params, peer)
+  end
+  if not self.around then return run() end
+  return self.around({
+    method = entry.method, params = entry.params, peer = peer,
+    notification = entry.kind == "notification",
+  }, run)
+end
+
+local function log_error(self, text, entry)
+  self.log("error", "rpc: " .. text, { method = entry.method:sub(1, LONGEST) })
+end
+
+-- What becomes of a call: a result, or a failure. What a method raises may
+-- have secrets in it: the log gets it, the peer does not.
+local function outcome(self, entry)
+  if entry.kind == "invalid" then
+    self.log("debug", "rpc: refused a call: " .. entry.problem)
+    return nil, message.failure(entry.unreadable and UNREADABLE or INVALID)
+  end
+  local fine, result, problem = self.duplex.pcall(invoke, self, entry)
+  if fine and result ~= nil then return result end
+  if fine and problem == nil then return self.codec.null end
+  if not fine then problem = result end
+  if message.is_failure(problem) then return nil, problem end
+  log_error(self, "a method failed: " .. tostring(problem), entry)
+  return nil, message.failure(INTERNAL)
+end
+
+local function text_of(self, entry)
+  local result, failure = outcome(self, entry)
+  if entry.kind == "notification" then return nil end -- 4.1 never answered
+  local encode = self.codec.encode
+  local fine, text = pcall(encode, failure and message.error(entry.id, failure) or message.result(entry.id, result))
+  if fine then return text end
+  log_error(self, "what a method returned " .. text, entry)
+  return encode(message.error(entry.id, message.failure(INTERNAL)))
+end
+
+-- ---- its answer ----
+
+local function joined(texts, batch)
+  return batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]
+end
+
+local function send(self, texts, entries, batch)
+  local ws = self.peer.ws
+  local fine, problem = self.duplex.pcall(ws.send, ws, joined(texts, batch))
+  if fine then return end
+  -- Text that is not UTF-8 cannot be sent; ids came in messages, which are.
+  self.log("error", "rpc: an answer cannot be sent: " .. tostring(problem))
+  for i, entry in ipairs(entries) do
+    texts[i] = self.codec.encode(message.error(entry.id, message.failure(INTERNAL)))
+  end
+  ws:send(joined(texts, batch))
+end
+
+-- 6 In the order of the calls, and nothing when none wants an answer.
+local function done(self, job, text)
+  local group = job.group
+  group.texts[job.index] = text
+  group.left = group.left - 1
+  if group.left > 0 then return end
+  local texts, entries = {}, {}
+  for i, entry in ipairs(group.entries) do
+    if group.texts[i] then
+      texts[#texts + 1], entries[#entries + 1] = group.texts[i], entry
+    end
+  end
+  if #texts > 0 then send(self, texts, entries, group.batch) end
+end
+
+-- ---- many calls ----
+
+local run
+
+local function start(self, job)
+  self.running = self.running + 1
+  self.duplex.spawn(run, self, job)
+end
+
+function run(self, job)
+  if not self.peer.closed then done(self, job, text_of(self, job.group.entries[job.index])) end
+  self.running = self.running - 1
+  local following = self.held[self.first]
+  if following then
+    self.held[self.first] = nil
+    self.first = self.first + 1
+    self.held_bytes = self.held_bytes - following.bytes
+    start(self, following)
+  end
+  self.changed()
+end
+
+--- Forgets what is held.
+function methods:drop()
+  self.held, self.first, self.last, self.held_bytes = {}, 1, 0, 0
+end
+
+--- Is there a task for one more call?
+function methods:free() return self.running < self.concurrency end
+
+--- Takes calls that came in one message.
+---@param entries table[] of message.read
+---@param batch boolean did they come as a batch?
+---@param bytes integer length of the message
+function methods:take(entries, batch, bytes)
+  if #entries > self.max_batch then
+    entries, batch = { { kind = "invalid", id = self.codec.null, problem = "a batch of more than max_batch" } }, false
+  end
+  local group = { entries = entries, batch = batch, texts = {}, left = #entries }
+  for i = 1, #entries do
+    local job = { group = group, index = i, bytes = bytes / #entries }
+    if self:free() then
+      start(self, job)
+    else
+      self.last = self.last + 1
+      self.held[self.last] = job
+      self.held_bytes = self.held_bytes + job.bytes
+    end
+  end
+end
+
+return serving

@@ -1,0 +1,787 @@
+-- SPDX-License-Identifier: MIT
+-- JSON-RPC 2.0. The other end is mostly a raw connection that says texts as
+-- they are in the specification, https://www.jsonrpc.org/specification.
+
+local applies = require "spec.support.applies"
+local both = require "spec.support.both"
+local duplex = require "duplex"
+local run = require "spec.support.run"
+
+local json, rpc = duplex.json, duplex.rpc
+local null = json.null
+
+local function copy(table_, more)
+  local result = {}
+  for _, from in ipairs { table_, more or {} } do
+    for key, value in pairs(from) do result[key] = value end
+  end
+  return result
+end
+
+local SPECIFIED = {
+  subtract = function(params)
+    if params.minuend then return params.minuend - params.subtrahend end
+    return params[1] - params[2]
+  end,
+  sum = function(params)
+    local sum = 0
+    for _, number in ipairs(params) do sum = sum + number end
+    return sum
+  end,
+  get_data = function() return { "hello", 5 } end,
+  update = function() end,
+  notify_hello = function() end,
+  notify_sum = function() end,
+}
+
+-- A peer that serves, and the other end as it is.
+local function serving(methods, options)
+  local client, server = duplex.pair()
+  local peer = rpc(server, copy({ methods = methods, log = false }, options))
+  local wait = both.task(peer.run, peer)
+  return client, peer, wait
+end
+
+-- Two peers.
+local function joined(theirs, ours, options)
+  local client, server = duplex.pair()
+  local a = rpc(client, copy({ methods = ours, log = false }, options))
+  local b = rpc(server, copy({ methods = theirs, log = false }, options))
+  both.task(b.run, b)
+  return a, b
+end
+
+-- What is answered to a text: values, of which order does not matter.
+local function ask(raw, text)
+  assert(raw:send(text))
+  local data, message = raw:receive(5)
+  return (json.decode((assert(data, message))))
+end
+
+-- Nothing is answered to a text: what is asked next comes next.
+local function says_nothing(raw, text)
+  assert(raw:send(text))
+  assert.same({ jsonrpc = "2.0", id = "next", result = 1 },
+    ask(raw, '{"jsonrpc": "2.0", "method": "sum", "params": [1], "id": "next"}'))
+end
+
+local function failed(code, text, id)
+  return { jsonrpc = "2.0", error = { code = code, message = text }, id = id }
+end
+local INVALID = failed(-32600, "Invalid Request", null)
+
+describe("the examples of the specification:", function()
+  local examples = {
+    { "call with positional parameters", '{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1}',
+      '{"jsonrpc": "2.0", "result": 19, "id": 1}' },
+    { "call with positional parameters, the other way", '{"jsonrpc": "2.0", "method": "subtract", "params": [23, 42], "id": 2}',
+      '{"jsonrpc": "2.0", "result": -19, "id": 2}' },
+    { "call with named parameters",
+      '{"jsonrpc": "2.0", "method": "subtract", "params": {"subtrahend": 23, "minuend": 42}, "id": 3}',
+      '{"jsonrpc": "2.0", "result": 19, "id": 3}' },
+    { "call with named parameters, the other way",
+      '{"jsonrpc": "2.0", "method": "subtract", "params": {"minuend": 42, "subtrahend": 23}, "id": 4}',
+      '{"jsonrpc": "2.0", "result": 19, "id": 4}' },
+    { "a notification", '{"jsonrpc": "2.0", "method": "update", "params": [1,2,3,4,5]}' },
+    { "a notification of a method that is not there", '{"jsonrpc": "2.0", "method": "foobar"}' },
+    { "call of a method that is not there", '{"jsonrpc": "2.0", "method": "foobar", "id": "1"}',
+      '{"jsonrpc": "2.0", "error": {"code": -32601, "message": "Method not found"}, "id": "1"}' },
+    { "call with invalid JSON", '{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]',
+      '{"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse error"}, "id": null}' },
+    { "call with an invalid object", '{"jsonrpc": "2.0", "method": 1, "params": "bar"}',
+      '{"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": null}' },
+    { "a batch of invalid JSON",
+      '[ {"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"}, {"jsonrpc": "2.0", "method" ]',
+      '{"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse error"}, "id": null}' },
+    { "an empty batch", "[]",
+      '{"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": null}' },
+    { "an invalid batch that is not empty", "[1]",
+      '[ {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": null} ]' },
+    { "an invalid batch", "[1,2,3]", [=[ [
+      {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": null},
+      {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": null},
+      {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": null} ] ]=] },
+    { "a batch", [=[ [
+      {"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},
+      {"jsonrpc": "2.0", "method": "notify_hello", "params": [7]},
+      {"jsonrpc": "2.0", "method": "subtract", "params": [42,23], "id": "2"},
+      {"foo": "boo"},
+      {"jsonrpc": "2.0", "method": "foo.get", "params": {"name": "myself"}, "id": "5"},
+      {"jsonrpc": "2.0", "method": "get_data", "id": "9"} ] ]=], [=[ [
+      {"jsonrpc": "2.0", "result": 7, "id": "1"},
+      {"jsonrpc": "2.0", "result": 19, "id": "2"},
+      {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Invalid Request"}, "id": null},
+      {"jsonrpc": "2.0", "error": {"code": -32601, "message": "Method not found"}, "id": "5"},
+      {"jsonrpc": "2.0", "result": ["hello", 5], "id": "9"} ] ]=] },
+    { "a batch of notifications", [=[ [
+      {"jsonrpc": "2.0", "method": "notify_sum", "params": [1,2,4]},
+      {"jsonrpc": "2.0", "method": "notify_hello", "params": [7]} ] ]=] },
+  }
+  for _, example in ipairs(examples) do
+    local name, text, answer = example[1], example[2], example[3]
+    it(name, run(function()
+      local raw = serving(SPECIFIED)
+      if answer then
+        assert.same((json.decode(answer)), ask(raw, text))
+      else
+        says_nothing(raw, text)
+      end
+    end))
+    it(name .. ", when the server asks", run(function()
+      local client, server = duplex.pair()
+      local peer = rpc(client, { methods = SPECIFIED, log = false })
+      both.task(peer.run, peer)
+      if answer then
+        assert.same((json.decode(answer)), ask(server, text))
+      else
+        says_nothing(server, text)
+      end
+    end))
+  end
+end)
+
+describe("a call that comes", function()
+  for _, id in ipairs { "1", "0", "-5", "1.5", "null", '"a"', '""', '"\\u0000\\n"', "9007199254740992",
+    "1234567890123456", '"' .. ("x"):rep(10000) .. '"' } do
+    it("is answered with its id: " .. id:sub(1, 20), run(function()
+      local answer = ask(serving(SPECIFIED), '{"jsonrpc":"2.0","method":"sum","params":[2],"id":' .. id .. "}")
+      assert.same({ jsonrpc = "2.0", result = 2, id = (json.decode(id)) }, answer)
+    end))
+  end
+
+  for _, id in ipairs { "true", "false", "{}", "[1]", "1e300", "-1e300", "1e999", "0.12345678901234567" } do
+    it("is invalid with an id that cannot be answered: " .. id, run(function()
+      local raw = serving(SPECIFIED)
+      assert.same(INVALID, ask(raw, '{"jsonrpc":"2.0","method":"sum","params":[2],"id":' .. id .. "}"))
+    end))
+  end
+
+  for _, row in ipairs {
+    { "no version", '{"method":"sum","id":5}' },
+    { "another version", '{"jsonrpc":"1.0","method":"sum","id":5}' },
+    { "a version that is a number", '{"jsonrpc":2.0,"method":"sum","id":5}' },
+    { "a method that is a number", '{"jsonrpc":"2.0","method":7,"id":5}' },
+    { "a method that is null", '{"jsonrpc":"2.0","method":null,"id":5}' },
+    { "no method", '{"jsonrpc":"2.0","id":5}' },
+    { "params that are a text", '{"jsonrpc":"2.0","method":"sum","params":"x","id":5}' },
+    { "params that are a number", '{"jsonrpc":"2.0","method":"sum","params":7,"id":5}' },
+    { "params that are false", '{"jsonrpc":"2.0","method":"sum","params":false,"id":5}' },
+  } do
+    it("is invalid, and has its id back, with " .. row[1], run(function()
+      assert.same(failed(-32600, "Invalid Request", 5), ask(serving(SPECIFIED), row[2]))
+    end))
+  end
+
+  for _, text in ipairs { "{}", "1", '"x"', "null", "true", "[[]]", "[[[]]]", "[null]", "[{}]" } do
+    it("is invalid: " .. text, run(function()
+      local expected = text:find("^%[") and { INVALID } or INVALID
+      assert.same(expected, ask(serving(SPECIFIED), text))
+    end))
+  end
+
+  it("may lack params, or have null", run(function()
+    local raw = serving { what = function(params) return type(params) .. tostring(next(params)) end }
+    for _, params in ipairs { "", '"params":null,', '"params":{},', '"params":[],' } do
+      assert.equal("tablenil", ask(raw, '{"jsonrpc":"2.0",' .. params .. '"method":"what","id":1}').result)
+    end
+  end))
+
+  it("is a parse error when it is no JSON, too deep, or binary", run(function()
+    local raw = serving(SPECIFIED, { max_depth = 5 })
+    local answer = failed(-32700, "Parse error", null)
+    assert.same(answer, ask(raw, ""))
+    assert.same(answer, ask(raw, "hello"))
+    assert.same(answer, ask(raw, ("["):rep(100000)))
+    assert.same(answer, ask(raw, ('{"a":'):rep(6) .. "1" .. ("}"):rep(6)))
+    raw:send('{"jsonrpc":"2.0","method":"sum","params":[2],"id":1}', "binary")
+    assert.same(answer, json.decode((raw:receive(5))))
+    says_nothing(raw, '{"jsonrpc":"2.0","method":"sum"}')
+  end))
+
+  for _, name in ipairs { "__index", "__gc", "__newindex", "__proto__", "constructor", "inherited", "text", "1",
+    "", "rpc.discover", "\\u0000", "toString" } do
+    it("finds only what is in the table of methods: " .. name, run(function()
+      local methods = setmetatable({ sum = SPECIFIED.sum }, { __index = { inherited = error, __index = error } })
+      local raw = serving(methods)
+      assert.same(failed(-32601, "Method not found", 1), ask(raw, '{"jsonrpc":"2.0","method":"' .. name .. '","id":1}'))
+    end))
+  end
+
+  it("is for methods that were added later, or that a function finds", run(function()
+    local methods = {}
+    local raw = serving(methods)
+    methods.late = function() return "here" end
+    assert.equal("here", ask(raw, '{"jsonrpc":"2.0","method":"late","id":1}').result)
+    raw = serving(function(name) return name ~= "no" and function() return name end or nil end)
+    assert.equal("yes", ask(raw, '{"jsonrpc":"2.0","method":"yes","id":1}').result)
+    assert.equal(-32601, ask(raw, '{"jsonrpc":"2.0","method":"no","id":1}').error.code)
+  end))
+
+  it("finds nothing where there are no methods", run(function()
+    assert.same(failed(-32601, "Method not found", 1), ask(serving(nil), '{"jsonrpc":"2.0","method":"sum","id":1}'))
+  end))
+end)
+
+describe("a method", function()
+  local function logged(methods)
+    local lines = {}
+    local raw, peer = serving(methods, { log = function(level, message, fields)
+      table.insert(lines, { level, message, fields and fields.method })
+    end })
+    return raw, lines, peer
+  end
+
+  local function ask_for(raw, name) return ask(raw, '{"jsonrpc":"2.0","method":"' .. name .. '","id":1}') end
+
+  it("may return anything that JSON can say, and nothing is null", run(function()
+    local values = { 7, "x", false, true, { 1, 2 }, { a = {} }, null }
+    for _, value in ipairs(values) do
+      local raw = serving { get = function() return value end }
+      assert.same({ jsonrpc = "2.0", result = value, id = 1 }, ask_for(raw, "get"))
+    end
+    assert.same({ jsonrpc = "2.0", result = null, id = 1 }, ask_for(serving { get = function() end }, "get"))
+  end))
+
+  it("gives errors by returning them", run(function()
+    local raw = serving {
+      one = function() return nil, rpc.error(-32602) end,
+      two = function() return nil, rpc.error(rpc.INVALID_PARAMS, "a is missing", "a") end,
+    }
+    assert.same(failed(-32602, "Invalid params", 1), ask_for(raw, "one"))
+    assert.same({ code = -32602, message = "a is missing", data = "a" }, ask_for(raw, "two").error)
+  end))
+
+  applies.where(applies.waits_anywhere, "what is raised becomes a text", it)("gives errors by raising them", run(function()
+    local raw = serving {
+      one = function() error(rpc.error(7, "seven", { at = { 1, 2 } })) end,
+      two = function() error(rpc.error(0, "")) end,
+    }
+    assert.same({ jsonrpc = "2.0", id = 1, error = { code = 7, message = "seven", data = { at = { 1, 2 } } } },
+      ask_for(raw, "one"))
+    assert.same({ code = 0, message = "" }, ask_for(raw, "two").error)
+  end))
+
+  it("that fails in another way tells the log, and not the peer", run(function()
+    local raw, lines = logged {
+      raises = function() error("the password is secret") end,
+      returns = function() return nil, "the password is secret" end,
+      tables = function() error({ "secret" }) end,
+      nothing = function() error() end,
+      no = function() error(false) end,
+      unsayable = function() return { f = print } end,
+      broken = function() return "\255\254" end,
+    }
+    for _, name in ipairs { "raises", "returns", "tables", "nothing", "no", "unsayable", "broken" } do
+      assert.same(failed(-32603, "Internal error", 1), ask_for(raw, name))
+    end
+    assert.equal(7, #lines)
+    assert.equal("error", lines[1][1])
+    assert.matches("^rpc: a method failed: .*rpc_spec%.lua:%d+: the password is secret$", lines[1][2])
+    assert.equal("raises", lines[1][3])
+    assert.equal("rpc: a method failed: the password is secret", lines[2][2])
+    assert.matches("cannot be written as JSON: value%.result%.f is a function$", lines[6][2])
+    assert.matches("^rpc: an answer cannot be sent: .*UTF%-8", lines[7][2])
+  end))
+
+  it("that fails in a batch does not spoil the others", run(function()
+    local raw = serving { bad = function() return print end, good = function() return 1 end }
+    local answers = ask(raw, '[{"jsonrpc":"2.0","method":"bad","id":1},{"jsonrpc":"2.0","method":"good","id":2}]')
+    assert.same({ failed(-32603, "Internal error", 1), { jsonrpc = "2.0", result = 1, id = 2 } }, answers)
+  end))
+
+  it("is never answered as a notification, whatever it does", run(function()
+    local raw, lines = logged {
+      sum = SPECIFIED.sum,
+      raises = function() error("oh") end,
+      refuses = function() return nil, rpc.error(7, "seven") end,
+      unsayable = function() return print end,
+    }
+    says_nothing(raw, '{"jsonrpc":"2.0","method":"raises"}')
+    says_nothing(raw, '{"jsonrpc":"2.0","method":"refuses"}')
+    says_nothing(raw, '{"jsonrpc":"2.0","method":"unsayable"}')
+    says_nothing(raw, '[{"jsonrpc":"2.0","method":"nothing"},{"jsonrpc":"2.0","method":"raises"}]')
+    assert.equal(2, #lines)
+  end))
+
+  it("has the peer as its second argument", run(function()
+    local raw, peer
+    raw, peer = serving { who = function(_, given) return given == peer and given.ws.state end }
+    assert.equal("open", ask_for(raw, "who").result)
+  end))
+
+  it("lets others run while it waits, and answers come as they are ready", run(function()
+    local go = duplex.event()
+    local raw = serving { slow = function() go:wait() return "slow" end, quick = function() go:set() return "quick" end }
+    raw:send('{"jsonrpc":"2.0","method":"slow","id":1}')
+    raw:send('{"jsonrpc":"2.0","method":"quick","id":2}')
+    assert.equal(2, json.decode((raw:receive(5))).id)
+    assert.equal(1, json.decode((raw:receive(5))).id)
+  end))
+
+  it("goes through around, which may answer itself, and sees all calls", run(function()
+    local seen = {}
+    local raw = serving({ add = function(params) return params[1] + params[2] end }, {
+      around = function(call, next)
+        table.insert(seen, { call.method, #call.params, call.notification, call.peer.ws.state })
+        if call.method == "secret" then return nil, rpc.error(401, "who are you?") end
+        local result, problem = next()
+        if result == 7 then return "seven" end
+        return result, problem
+      end,
+    })
+    local function call(method, params, id)
+      return '{"jsonrpc":"2.0","method":"' .. method .. '","params":' .. params .. id .. "}"
+    end
+    assert.equal(3, ask(raw, call("add", "[1,2]", ',"id":1')).result)
+    assert.equal("seven", ask(raw, call("add", "[3,4]", ',"id":1')).result)
+    assert.same({ code = 401, message = "who are you?" }, ask(raw, call("secret", "[]", ',"id":1')).error)
+    assert.equal(-32601, ask(raw, call("nothing", "[]", ',"id":1')).error.code)
+    raw:send(call("add", "[1,1]", ""))
+    assert.equal(5, ask(raw, call("add", "[2,3]", ',"id":1')).result)
+    assert.same({ "add", 2, false, "open" }, seen[1])
+    assert.same({ "secret", 0, false, "open" }, seen[3])
+    assert.same({ "add", 2, true, "open" }, seen[5])
+  end))
+end)
+
+describe("a call of ours", function()
+  -- A peer that calls, and the other end as it is.
+  local function calling(options)
+    local client, server = duplex.pair()
+    return rpc(client, copy({ log = false }, options)), server
+  end
+
+  local function next_call(raw) return json.decode((assert(raw:receive(5)))) end
+
+  it("is what the specification says", run(function()
+    local peer, raw = calling()
+    for i, row in ipairs { { "subtract", { 42, 23 } }, { "subtract", { minuend = 42 } }, { "none", nil } } do
+      local result = both.task(peer.call, peer, row[1], row[2])
+      assert.same({ jsonrpc = "2.0", method = row[1], params = row[2], id = i }, next_call(raw))
+      raw:send('{"jsonrpc": "2.0", "result": 19, "id": ' .. i .. "}")
+      assert.equal(19, (result()))
+    end
+    assert.is_true(peer:notify("update", { 1, 2 }))
+    assert.same({ jsonrpc = "2.0", method = "update", params = { 1, 2 } }, next_call(raw))
+  end))
+
+  it("has any result, and null is json.null", run(function()
+    local peer, raw = calling()
+    for i, text in ipairs { "null", "false", "[]", '"x"', "0", '{"error":1}' } do
+      local result = both.task(peer.call, peer, "get")
+      next_call(raw)
+      raw:send('{"jsonrpc":"2.0","result":' .. text .. ',"id":' .. i .. "}")
+      assert.same((json.decode(text)), (result()))
+    end
+  end))
+
+  it("gives the error of the answer", run(function()
+    local peer, raw = calling()
+    local result = both.task(peer.call, peer, "foobar")
+    next_call(raw)
+    raw:send('{"jsonrpc": "2.0", "error": {"code": -32601, "message": "Method not found", "data": [1]}, "id": 1}')
+    local value, message, id, failure = result()
+    assert.is_nil(value)
+    assert.same({ "RPC: Method not found (-32601)", "RPC" }, { message, id })
+    assert.same({ code = -32601, message = "Method not found", data = { 1 } }, failure)
+    assert.equal(message, tostring(failure))
+  end))
+
+  for _, rest in ipairs {
+    '"result":1,"error":{"code":1,"message":"x"}', '"result":1', '"error":7', '"error":"no"', '"error":{}',
+    '"error":{"code":"1","message":"x"}', '"error":{"code":1.5,"message":"x"}', '"error":{"code":1}', '"error":[1]',
+    '"error":null',
+  } do
+    it("fails when the answer is malformed: " .. rest, run(function()
+      local peer, raw = calling()
+      local result = both.task(peer.call, peer, "get")
+      next_call(raw)
+      local version = rest == '"result":1' and "1.0" or "2.0"
+      raw:send('{"jsonrpc":"' .. version .. '",' .. rest .. ',"id":1}')
+      local value, message, id, failure = result()
+      assert.is_nil(value)
+      assert.equal("RPC", id)
+      assert.matches("^RPC: the .*answer is not valid JSON%-RPC 2%.0 %(%-32603%)$", message)
+      assert.equal(-32603, failure.code)
+    end))
+  end
+
+  it("gets its own answer, in whatever order they come", run(function()
+    local peer, raw = calling()
+    local results = {}
+    for i = 1, 3 do results[i] = both.task(peer.call, peer, "get" .. i) end
+    for i = 1, 3 do assert.equal("get" .. i, next_call(raw).method) end
+    for _, i in ipairs { 2, 3, 1 } do raw:send('{"jsonrpc":"2.0","result":"' .. i .. '","id":' .. i .. "}") end
+    for i = 1, 3 do assert.equal(tostring(i), (results[i]())) end
+  end))
+
+  it("ignores answers that nobody waits for", run(function()
+    local lines = {}
+    local peer, raw = calling { log = function(level) table.insert(lines, level) end }
+    local result = both.task(peer.call, peer, "get")
+    next_call(raw)
+    for _, id in ipairs { "2", '"1"', "null", "1.5", "-1", "{}", "[1]", "true", "1e300" } do
+      raw:send('{"jsonrpc":"2.0","result":"wrong","id":' .. id .. "}")
+      raw:send('{"jsonrpc":"2.0","error":{"code":1,"message":"x"},"id":' .. id .. "}")
+    end
+    raw:send('{"jsonrpc":"2.0","result":"no id"}')
+    raw:send('{"jsonrpc":"2.0","result":"right","id":1}')
+    assert.equal("right", (result()))
+    assert.equal(19, #lines)
+    for _, level in ipairs(lines) do assert.equal("debug", level) end
+    -- And none of them was answered.
+    peer:notify("end")
+    assert.equal("end", next_call(raw).method)
+  end))
+
+  it("ends with its time, and a late answer is of no use", run(function()
+    local peer, raw = calling { timeout = 0.01 }
+    local value, message, id = peer:call("slow")
+    assert.is_nil(value)
+    assert.same({ "TIMEOUT: timed out", "TIMEOUT" }, { message, id })
+    assert.equal("TIMEOUT", select(3, peer:call("slow", nil, 0)))
+    raw:send('{"jsonrpc":"2.0","result":"late","id":1}')
+    for _ = 1, 2 do next_call(raw) end
+    local result = both.task(peer.call, peer, "get", nil, 5)
+    assert.equal(3, next_call(raw).id)
+    raw:send('{"jsonrpc":"2.0","result":"in time","id":3}')
+    assert.equal("in time", (result()))
+  end))
+
+  for name, close in pairs {
+    CLOSED = function(raw) both.task(raw.close, raw, 1001) end,
+    LOST = function(raw) raw:close(1000, "", 0) end,
+    PROTOCOL = function(_, peer) peer.ws:close(1002, "", 0) end,
+  } do
+    it("ends with the connection: " .. name, run(function()
+      local peer, raw = calling()
+      local results = {}
+      for i = 1, 5 do results[i] = both.task(peer.call, peer, "get") end
+      for _ = 1, 5 do next_call(raw) end
+      assert.is_false(peer.closed)
+      close(raw, peer)
+      for i = 1, 5 do
+        local value, message, id = results[i]()
+        assert.is_nil(value)
+        assert.is_truthy(id == "CLOSED" or id == "LOST", id)
+        assert.equal(id .. ":", message:sub(1, #id + 1))
+      end
+      assert.is_true(peer.closed)
+      assert.is_nil((peer:call("get")))
+      assert.is_nil((peer:notify("get")))
+      local batch = peer:batch()
+      batch:call("get")
+      assert.is_nil((batch:send()))
+      peer:run()
+    end))
+  end
+
+  it("is one of max_calls", run(function()
+    local peer, raw = calling { max_calls = 2 }
+    local results = {}
+    for i = 1, 2 do results[i] = both.task(peer.call, peer, "get") end
+    for _ = 1, 2 do next_call(raw) end
+    local value, message, id = peer:call("get")
+    assert.is_nil(value)
+    assert.same({ "FULL: 2 calls wait for answers (max_calls)", "FULL" }, { message, id })
+    assert.is_true(peer:notify("always"))
+    raw:send('{"jsonrpc":"2.0","result":1,"id":1}')
+    results[1]()
+    results[1] = both.task(peer.call, peer, "get")
+    assert.equal("always", next_call(raw).method)
+    assert.equal(3, next_call(raw).id)
+  end))
+
+  it("raises for what cannot be called", run(function()
+    local peer, raw = calling()
+    both.raises("the method must be a string, got nil", peer.call, peer)
+    both.raises("the method must be a string, got number", peer.notify, peer, 7)
+    both.raises("params must be a table, by position or by name, got number", peer.call, peer, "get", 1)
+    both.raises("rpc_spec%.lua:%d+: timeout must be false or seconds, 0 or more, got %-1",
+      function() peer:call("get", nil, -1) end)
+    both.raises("timeout must be false or seconds", peer.call, peer, "get", nil, "1")
+    both.raises("params of 'get': cannot be written as JSON: value%.params%[1%] is a function",
+      peer.call, peer, "get", { print })
+    both.raises("UTF%-8", peer.call, peer, "get", { "\255" })
+    both.raises("rpc_spec%.lua:%d+: params of", function() peer:notify("get", { print }) end)
+    -- And leaves nothing behind.
+    local result = both.task(peer.call, peer, "get")
+    raw:send('{"jsonrpc":"2.0","result":1,"id":' .. next_call(raw).id .. "}")
+    assert.equal(1, (result()))
+  end))
+end)
+
+describe("a batch of ours", function()
+  it("goes out in one message, and its results are in order", run(function()
+    local client, raw = duplex.pair()
+    local peer = rpc(client, { log = false })
+    local batch = peer:batch()
+    local first = batch:call("sum", { 1, 2, 4 })
+    batch:notify("hello", { 7 })
+    batch:call("foobar")
+    batch:call("get", { a = 1 })
+    local results = both.task(batch.send, batch)
+    assert.same({
+      { jsonrpc = "2.0", method = "sum", params = { 1, 2, 4 }, id = 1 },
+      { jsonrpc = "2.0", method = "hello", params = { 7 } },
+      { jsonrpc = "2.0", method = "foobar", id = 2 },
+      { jsonrpc = "2.0", method = "get", params = { a = 1 }, id = 3 },
+    }, json.decode((raw:receive(5))))
+    raw:send('[{"jsonrpc":"2.0","result":null,"id":3},{"jsonrpc":"2.0","result":7,"id":1},'
+      .. '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":2}]')
+    local list = results()
+    assert.equal(3, #list)
+    assert.equal(7, list[1].result)
+    assert.equal(first, list[1])
+    assert.same({ "RPC: Method not found (-32601)", "RPC", -32601 },
+      { list[2].message, list[2].id, list[2].error.code })
+    assert.equal(null, list[3].result)
+  end))
+
+  it("may be answered in pieces, and in part", run(function()
+    local client, raw = duplex.pair()
+    local peer = rpc(client, { log = false })
+    local batch = peer:batch()
+    batch:call("a")
+    batch:call("b")
+    local results = both.task(batch.send, batch, 0.05)
+    raw:receive(5)
+    raw:send('{"jsonrpc":"2.0","result":"b","id":2}')
+    local list = results()
+    assert.same({ nil, "TIMEOUT", "b", nil }, { list[1].result, list[1].id, list[2].result, list[2].id })
+  end))
+
+  it("of notifications waits for nothing", run(function()
+    local client, raw = duplex.pair()
+    local batch = rpc(client):batch()
+    batch:notify("a")
+    assert.same({}, (batch:send()))
+    assert.same({ { jsonrpc = "2.0", method = "a" } }, json.decode((raw:receive(5))))
+  end))
+
+  it("raises when it is empty, or sent twice, or wrong", run(function()
+    local peer = rpc((duplex.pair()))
+    local batch = peer:batch()
+    both.raises("the batch is empty", batch.send, batch)
+    both.raises("the method must be a string", batch.call, batch)
+    both.raises("params must be a table", batch.notify, batch, "x", 1)
+    batch:notify("a")
+    batch:send()
+    both.raises("this batch was sent already", batch.send, batch)
+    both.raises("this batch was sent already", batch.call, batch, "a")
+  end))
+end)
+
+describe("two peers", function()
+  it("call each other over a socket", run(function()
+    both.socket(function(client, server)
+      local a = rpc(client, { methods = { mul = function(p) return p[1] * p[2] end } })
+      local b = rpc(server, { methods = {
+        add = function(p) return p[1] + p[2] end,
+        square = function(p, peer) return peer:call("mul", { p[1], p[1] }) end,
+      } })
+      both.task(b.run, b)
+      assert.equal(3, (a:call("add", { 1, 2 })))
+      assert.equal(49, (a:call("square", { 7 })))
+      assert.equal(6, (b:call("mul", { 2, 3 })))
+    end)
+  end))
+
+  it("call each other back as deep as there are tasks, and no deeper", run(function()
+    local methods = {}
+    function methods.down(params, peer)
+      if params[1] == 0 then return "bottom" end
+      return peer:call("down", { params[1] - 1 })
+    end
+    local a = joined(methods, methods, { concurrency = 4, timeout = 5 })
+    assert.equal("bottom", (a:call("down", { 7 })))
+    a = joined(methods, methods, { concurrency = 4, timeout = 0.05 })
+    local value, _, id = a:call("down", { 9 })
+    assert.is_nil(value)
+    assert.is_truthy(id == "TIMEOUT" or id == "RPC")
+  end))
+
+  it("see answers behind calls that have to wait", run(function()
+    local order = {}
+    local a, b = joined({
+      ask = function(params, peer)
+        table.insert(order, params[1])
+        return peer:call("confirm", params)
+      end,
+    }, { confirm = function(params) return params[1] end }, { concurrency = 2, timeout = 5 })
+    local results = {}
+    for i = 1, 50 do results[i] = both.task(a.call, a, "ask", { i }) end
+    for i = 1, 50 do assert.equal(i, (results[i]())) end
+    for i = 1, 50 do assert.equal(i, order[i]) end
+    assert.is_false(b.closed)
+  end))
+
+  it("never run more than 'concurrency' methods at once, and stop reading then", run(function()
+    local running, most, go, ended = 0, 0, duplex.event(), 0
+    local raw, peer = serving({ work = function()
+      running = running + 1
+      most = math.max(most, running)
+      go:wait()
+      duplex.sleep(0)
+      running, ended = running - 1, ended + 1
+    end }, { concurrency = 3 })
+    local text = '{"jsonrpc":"2.0","method":"work","params":["' .. ("x"):rep(50000) .. '"]}'
+    local sent, id = 0
+    repeat
+      id = select(3, raw:try_send(text))
+      if not id then sent = sent + 1 end
+      both.settle()
+    until id or sent > 200
+    assert.equal("FULL", id)
+    assert.equal(3, running)
+    go:set()
+    local deadline = duplex.now() + 5
+    while ended < sent and duplex.now() < deadline do both.settle() end
+    assert.same({ sent, 3 }, { ended, most })
+    assert.is_false(peer.closed)
+  end))
+
+  it("hold no more than max_held while answers are waited for", run(function()
+    local raw, peer = serving({
+      ask = function(_, p) return p:call("never", nil, 0.2) end,
+      quick = function() return 1 end,
+    }, { concurrency = 1, max_held = 300000, log = false })
+    raw:send('{"jsonrpc":"2.0","method":"ask","id":1}')
+    assert.equal("never", json.decode((raw:receive(5))).method)
+    local text = '{"jsonrpc":"2.0","method":"quick","params":["' .. ("x"):rep(100000) .. '"]}'
+    local sent, id = 0
+    repeat
+      id = select(3, raw:try_send(text))
+      if not id then sent = sent + 1 end
+      duplex.sleep(0)
+    until id or sent > 100
+    assert.equal("FULL", id)
+    -- The call ends with its time, and all goes on.
+    local answer = json.decode((raw:receive(5)))
+    assert.equal(-32603, answer.error.code)
+    assert.equal(1, ask(raw, '{"jsonrpc":"2.0","method":"quick","id":2}').result)
+    assert.is_false(peer.closed)
+  end))
+
+  it("stop when the connection ends in the middle of methods and calls", run(function()
+    local began, told, results = duplex.event(), {}, {}
+    local a, b = joined({
+      work = function(_, peer)
+        began:set()
+        local value, _, id = peer:call("never")
+        table.insert(told, { value, id, peer.closed })
+      end,
+    }, { never = function() duplex.sleep(60) end }, { concurrency = 2 })
+    for i = 1, 4 do results[i] = both.task(a.call, a, "work") end
+    began:wait()
+    both.settle()
+    a.ws:close(1000, "", 0)
+    for i = 1, 4 do assert.is_nil((results[i]())) end
+    both.settle()
+    assert.equal(2, #told) -- those that were held never ran
+    assert.is_true(told[1][3])
+    assert.is_true(b.closed)
+  end))
+end)
+
+describe("hostile input", function()
+  it("of 10,000 calls in a batch is refused as a whole", run(function()
+    local count = 0
+    local raw = serving({ sum = SPECIFIED.sum, count = function() count = count + 1 end })
+    local one = '{"jsonrpc":"2.0","method":"count","id":1}'
+    assert.same(INVALID, ask(raw, "[" .. (one .. ","):rep(9999) .. one .. "]"))
+    assert.same(INVALID, ask(raw, "[" .. ("1,"):rep(9999) .. "1]"))
+    assert.equal(0, count)
+    assert.equal(100, #ask(raw, "[" .. (one .. ","):rep(99) .. one .. "]"))
+    assert.equal(100, count)
+    assert.same(INVALID, ask(raw, "[" .. (one .. ","):rep(100) .. one .. "]"))
+    says_nothing(raw, "[" .. ('{"jsonrpc":"2.0","result":1,"id":1},'):rep(9999) .. '{"jsonrpc":"2.0","result":1,"id":1}]')
+  end))
+
+  it("of all types in all places ends nothing", run(function()
+    local lines = {}
+    local raw, peer = serving(SPECIFIED, { log = function(level, text)
+      if level ~= "debug" and not text:find("a method failed") then table.insert(lines, text) end
+    end })
+    local values = { "null", "true", "1", "-1.5", '"x"', '""', "[]", "{}", "[1]", '{"code":1}', '"sum"', '"2.0"' }
+    local fields = { "jsonrpc", "method", "params", "id", "result", "error" }
+    local sent = 0
+    for _, field in ipairs(fields) do
+      for _, other in ipairs(fields) do
+        for _, value in ipairs(values) do
+          sent = sent + 1
+          assert(raw:send(('{"jsonrpc":"2.0","method":"sum","params":[1],"%s":%s,"%s":%s}'):format(field, value, other, value)))
+        end
+      end
+      both.task(function() end)()
+      while raw:receive(0) do end
+    end
+    raw:send('{"jsonrpc":"2.0","method":"sum","params":[1],"id":"last"}')
+    repeat
+      local answer = json.decode((assert(raw:receive(5))))
+    until answer.id == "last"
+    assert.equal(432, sent)
+    assert.same({}, lines)
+    assert.is_false(peer.closed)
+  end))
+
+  it("that is an answer is never answered, so two peers cannot go on for ever", run(function()
+    local raw = serving(SPECIFIED)
+    for _, text in ipairs {
+      '{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"},"id":null}', '{"result":1}', '{"error":1}',
+      '[{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"},"id":null}]', '{"id":1,"result":[]}',
+    } do says_nothing(raw, text) end
+  end))
+end)
+
+describe("duplex.rpc", function()
+  it("returns from run with what ended the connection", run(function()
+    local raw, _, wait = serving(SPECIFIED)
+    raw:close(1000)
+    assert.is_true((wait()))
+    raw, _, wait = serving(SPECIFIED)
+    raw:send(("x"):rep(2 ^ 20 + 1))
+    local ok, message, id = wait()
+    assert.is_nil(ok)
+    assert.equal("TOO_BIG", id)
+    assert.matches("^TOO_BIG: ", message)
+  end))
+
+  it("may run after a call, and run twice", run(function()
+    local a, b = joined({ one = function() return 1 end })
+    assert.equal(1, (a:call("one")))
+    local first, second = both.task(a.run, a), both.task(a.run, a)
+    b.ws:close()
+    assert.is_true((first()))
+    assert.is_true((second()))
+    assert.is_true((a:run()))
+  end))
+
+  it("raises for bad options and errors", run(function()
+    local ws = duplex.pair()
+    both.raises("rpc: the connection is missing, got nil", rpc)
+    both.raises("unknown option 'method' %(did you mean 'methods'%?%)", rpc, ws, { method = {} })
+    both.raises("option 'methods' must have functions by name, 'a' is a string", rpc, ws, { methods = { a = "b" } })
+    both.raises("option 'methods' must have functions by name, '1' is a function", rpc, ws, { methods = { print } })
+    both.raises("option 'concurrency' must be 1%.%.100000", rpc, ws, { concurrency = 0 })
+    both.raises("a codec must be a table with functions", rpc, ws, { codec = {} })
+    both.raises("the code must be an integer, got x", rpc.error, "x")
+    both.raises("the code must be an integer, got 1%.5", rpc.error, 1.5)
+    both.raises("the message must be a string, got nil", rpc.error, 7)
+    both.raises("rpc_spec%.lua:%d+: rpc.error", function() rpc.error(7, {}) end)
+    assert.equal("RPC: Invalid params (-32602)", tostring(rpc.error(rpc.INVALID_PARAMS)))
+  end))
+
+  it("lets go of peers that are over", run(function()
+    local kept = setmetatable({}, { __mode = "k" })
+    do
+      local a, b = joined({ one = function() return 1 end })
+      a:call("one")
+      a.ws:close()
+      kept[a], kept[b] = true, true
+    end
+    both.settle()
+    for _ = 1, 3 do collectgarbage() end
+    assert.is_nil(next(kept))
+  end))
+end)
