@@ -264,5 +264,15 @@ return function(duplex)
     return failure
   end
 
+  --- The text of a notification, for duplex.broadcast and duplex.prepare.
+  ---@param method string
+  ---@param params? table
+  ---@return string
+  function rpc.notification(method, params)
+    check_call(method, params, 3)
+    local text = duplex.json.encode(message.call(method, params))
+    return text
+  end
+
   return setmetatable(rpc, { __call = new })
 end
