@@ -238,6 +238,16 @@ local function public_names()
   add("server:", getmetatable(server).__index)
   add("server.", annotated("lua/duplex/server.lua", "duplex.Server"))
   add("request.", annotated("lua/duplex/request.lua", "duplex.Request"))
+  local peer = duplex.rpc(ws)
+  for prefix, object in pairs { channel = duplex.json(ws), peer = peer, batch = peer:batch() } do
+    add(prefix .. ":", getmetatable(object).__index)
+  end
+  add("channel.", annotated("lua/duplex/json.lua", "duplex.Json"))
+  add("peer.", { "ws", "closed" })
+  assert(duplex.json.null) -- fills the table
+  add("json.", duplex.json)
+  add("rpc.", { "error", "notification" })
+  add("duplex.", { "json", "rpc" })
   return names
 end
 

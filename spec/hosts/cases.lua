@@ -688,4 +688,49 @@ case("an event wakes all who wait, until it is cleared", function(duplex, t)
   t.ok(event:wait(0))
 end)
 
+-- ---- helpers ----
+
+case("values go as JSON, and what is none ends nothing", function(duplex, t)
+  local ws = t.connect(t.serve({}, function(ws)
+    local channel = duplex.json(ws)
+    while true do
+      local value, message, id = channel:receive()
+      if value == nil and id ~= "JSON" then break end
+      channel:send(value ~= nil and { value } or message)
+    end
+  end))
+  local channel = duplex.json(ws)
+  channel:send(duplex.json.null)
+  t.same({ duplex.json.null }, channel:receive(5))
+  ws:send("[")
+  t.same("JSON: expected value but found T_END at character 2", (channel:receive(5)))
+  channel:send({ 1, "x" })
+  t.same({ { 1, "x" } }, channel:receive(5))
+end)
+
+case("calls go both ways, and end with the connection", function(duplex, t)
+  local ws = t.connect(t.serve({}, function(ws)
+    duplex.rpc(ws, { log = false, concurrency = 2, methods = {
+      add = function(params) return params[1] + params[2] end,
+      twice = function(params, peer) return peer:call("mul", { params[1], 2 }, 5) end,
+      fail = function() error("secret") end,
+      wait = function(_, one) while not one.closed do duplex.sleep(0.01) end end,
+    } }):run()
+  end))
+  local peer = duplex.rpc(ws, { methods = { mul = function(params) return params[1] * params[2] end } })
+  t.same(3, (peer:call("add", { 1, 2 }, 5)))
+  local calls = {}
+  for i = 1, 20 do
+    calls[i] = t.task(function() return peer:call("twice", { i }, 5) end)
+  end
+  for i = 1, 20 do t.same(2 * i, (calls[i]())) end
+  t.same("RPC: Internal error (-32603)", select(2, peer:call("fail", nil, 5)))
+  t.same("TIMEOUT", select(3, peer:call("wait", nil, 0.01)))
+  local last = t.task(function() return peer:call("wait", nil, 5) end)
+  duplex.sleep(0.01)
+  ws:close()
+  t.same("CLOSED", select(3, last()))
+  t.ok(peer.closed)
+end)
+
 return cases
