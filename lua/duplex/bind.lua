@@ -21,6 +21,7 @@ local NEEDS = {
     "servers", "can_wait", "pcall", "class", "transport" },
   pair = { "now", "event", "brief", "log_failure", "can_wait", "pcall" },
   spawn = { "spawn", "log_failure" },
+  on_stop = { "stoppers" },
 }
 
 -- What is built on the public API alone, loaded when it is first used: each
@@ -110,6 +111,19 @@ local function bind(host)
       error("a task must be a function, got " .. type(fn), 2)
     end
     host.spawn(fn, host.log_failure, ...)
+  end
+
+  --- Calls fn(grace) when everything stops, beside the servers' stopping, and waits
+  --- for its end.
+  ---@param fn fun(grace: number) seconds that are left for it; may wait
+  ---@return fun() forget it need not be called any more
+  function duplex.on_stop(fn)
+    if type(fn) ~= "function" then
+      error("on_stop must be given a function, got " .. type(fn), 2)
+    end
+    local key = {}
+    host.stoppers[key] = fn
+    return function() host.stoppers[key] = nil end
   end
 
   for _, name in ipairs(FROM_HOST) do

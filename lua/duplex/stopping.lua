@@ -17,8 +17,10 @@ function stopping.clients(host)
 end
 
 local function close(ws, grace) ws:close(1001, "", grace) end
+local function call(fn, grace) fn(grace) end
 
---- Stops all servers and closes all clients with 1001, and waits for that.
+--- Stops all servers, closes all clients with 1001, calls what else is to be called
+--- then, and waits for that.
 ---@param host table
 ---@param grace number seconds for each of them
 ---@param timeout? number seconds to wait, default: until all are done
@@ -35,6 +37,7 @@ function stopping.everything(host, grace, timeout)
   end
   for server in pairs(host.servers) do begin(server.stop, server) end
   for _, ws in ipairs(stopping.clients(host)) do begin(close, ws) end
+  for _, fn in pairs(host.stoppers) do begin(call, fn) end
   done()
   all:wait(timeout)
 end

@@ -151,6 +151,7 @@ function streams.host(loop)
   local host = {
     name = loop.name, now = loop.now, can_wait = can_wait, pcall = pcall,
     log_failure = log_failure, clients = setmetatable({}, { __mode = "v" }), servers = {},
+    stoppers = {},
   }
 
   local function check_wait()

@@ -35,6 +35,7 @@ local native = {
   unsent = loop.unsent,
   pcall = pcall,
   servers = {}, -- running ones
+  stoppers = {}, -- what else to call when everything stops
   -- Connections made here, by id. Weak keys would show finalized ones too.
   clients = setmetatable({}, { __mode = "v" }),
 }

@@ -23,6 +23,7 @@ for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "c
   host[name] = tasks[name]
 end
 
+host.stoppers = {} -- what else to call when the worker exits
 -- Connections made here, by id. Weak keys would show finalized ones too.
 host.clients = setmetatable({}, { __mode = "v" })
 
@@ -77,6 +78,7 @@ local function bury(ws, s)
 end
 
 local function all_go_away()
+  for _, fn in pairs(host.stoppers) do host.brief(fn, tasks.log_failure, 0) end
   for ws in pairs(live) do go_away(ws) end
   tasks.hold(0)
 end
