@@ -222,6 +222,14 @@ local function public_names()
   local index = debug.getmetatable(ws).__index
   local _, methods = debug.getupvalue(index, 1)
   local _, getters = debug.getupvalue(index, 2)
+  local client = duplex.reconnect("") -- helpers are loaded when they are first used
+  client:close()
+  index = getmetatable(client).__index
+  for number = 1, 2 do
+    local name, members = debug.getupvalue(index, number)
+    add(name == "methods" and "client:" or "client.", members)
+  end
+  add("client.", annotated("lua/duplex/reconnect.lua", "duplex.Client"))
   add("duplex.", duplex)
   for name in markdown.read("lua/duplex/bind.lua"):gmatch("%-%-%-@field ([%w_]+) ") do
     if duplex[name] ~= nil then names["duplex." .. name] = true end -- helpers are loaded now

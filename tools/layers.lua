@@ -26,11 +26,11 @@ local C = { -- folders below csrc, and headers in angle brackets
 }
 
 -- Files of lua/duplex by layer; what is not named is the host-free middle.
-local LAYER = { init = "top", puc51 = "core" } -- which all may use
+local LAYER = { init = "top" }
 for name in pairs(set "reconnect json rpc hub browser") do
   LAYER[name] = "helper"
 end
-for name in pairs(set "options log failure varargs prometheus heartbeat") do
+for name in pairs(set "options log failure varargs prometheus heartbeat puc51") do
   LAYER[name] = "shared"
 end
 for name in pairs(set "bind ngx ngx_bus cqueues copas luv") do LAYER[name] = "top" end

@@ -31,6 +31,7 @@ local HELPERS = {
   heartbeat = function() return require("duplex.heartbeat").maker end,
   json = function() return require "duplex.json" end,
   rpc = function() return require "duplex.rpc" end,
+  reconnect = function() return require "duplex.reconnect" end,
 }
 
 -- The field of a bound table that is missing so far.
@@ -72,6 +73,7 @@ local function bind(host)
   ---@field pcall fun(fn: function, ...): boolean, ... pcall; fn may wait, in PUC Lua 5.1 too
   ---@field prepare fun(data: string, kind?: "text"|"binary"): duplex.Message
   ---@field heartbeat fun(options?: duplex.HeartbeatOptions): duplex.Heartbeat a policy for pings
+  ---@field reconnect fun(url: string|function, options?: table): duplex.Client a client that stays connected
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   ---@field json duplex.JsonPart tables in and out
   ---@field rpc duplex.RpcPart remote procedure calls, JSON-RPC 2.0

@@ -108,6 +108,23 @@ local rows = {
   { "codec",            "rpc",    "table",             nil,         nil, nil,     nil,               "Another JSON codec, { encode, decode, null }; default: lua-cjson." },
   { "max_depth",        "rpc",    "integer",           128,         1,   1000,    "tables",          "Tables within tables, both ways, for lua-cjson." },
   { "log",              "rpc",    "function or false", nil,         nil, nil,     nil,               "log(level, message, fields), false = silence; default: a line on stderr." },
+  { "connect",          "reconnect", "table",          nil,         nil, nil,     nil,               "Options of duplex.connect." },
+  { "first",            "reconnect", "number",         0.5,         0,   DAY,     "seconds",         "Longest delay after the first failure; each delay is chosen evenly between nothing and its longest." },
+  { "factor",           "reconnect", "number",         2,           1,   100,     nil,               "Each further failure in a row makes the longest delay so many times longer." },
+  { "max",              "reconnect", "number",         30,          0,   DAY,     "seconds",         "Longest delay of all." },
+  { "min_uptime",       "reconnect", "number",         5,           0,   DAY,     "seconds",         "A connection that lasted less counts as a failure like those before it." },
+  { "max_retry_after",  "reconnect", "number",         300,         0,   DAY,     "seconds",         "Longest delay that a server may ask for with Retry-After; a delay of ours is added." },
+  { "attempts",         "reconnect", "integer",        nil,         1,   INT,     "failures",        "It gives up after so many in a row; default: never." },
+  { "final",            "reconnect", "table or function", nil,      nil, nil,     nil,               "Failures after which it gives up: a list of close codes, HTTP statuses, ids and ranges { from, to }, or function(failure); see the reference for those that are final anyway." },
+  { "retryable",        "reconnect", "table or function", nil,      nil, nil,     nil,               "Failures after which it goes on although they are final by default." },
+  { "queue",            "reconnect", "integer",        1000,        0,   INT,     "messages",        "Messages kept while there is no connection." },
+  { "queue_bytes",      "reconnect", "integer",        1048576,     0,   TIB,     "bytes",           "The same in bytes; one message always fits." },
+  { "queue_policy",     "reconnect", '"oldest" or "newest" or "refuse"', "refuse", nil, nil, nil,   "When the queue is full: drop the oldest message, drop the new one, or let send return FULL." },
+  { "on_open",          "reconnect", "function",       nil,         nil, nil,     nil,               "function(ws, client): called with each new connection, before anything else uses it. May wait." },
+  { "on_close",         "reconnect", "function",       nil,         nil, nil,     nil,               "function(failure, delay): called after each failed attempt and each end, before the next delay." },
+  { "on_give_up",       "reconnect", "function",       nil,         nil, nil,     nil,               "function(failure): called when there will be no further attempt, but not after close and stop." },
+  { "log",              "reconnect", "function or false", nil,      nil, nil,     nil,               "As the option of connect, for what this helper has to say." },
+  { "random",           "reconnect", "function",       nil,         nil, nil,     nil,               "function() -> a number in [0, 1), in place of its own, for tests." },
 }
 
 for _, row in ipairs(rows) do

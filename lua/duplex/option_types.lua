@@ -74,6 +74,7 @@ for kind, literal in pairs {
   ['"required"'] = "required", ['"optional"'] = "optional",
   ['"dedicated"'] = "dedicated", ['"shared"'] = "shared",
   ['"text"'] = "text", ['"binary"'] = "binary",
+  ['"oldest"'] = "oldest", ['"newest"'] = "newest", ['"refuse"'] = "refuse",
 } do
   read[kind] = function(value) return value ~= literal or nil, value end
 end

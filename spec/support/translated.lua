@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- translated.lua PROGRAM [ARGUMENT...]: runs a program of the documents or the
 -- examples on PUC Lua 5.1, where no iterator can wait, with its loops over
--- ws:messages() written as the error text there says. All else is as it is.
+-- ws:messages() and client:connections() written as the error texts there say.
+-- All else is as it is.
 
 local translated = {}
 
@@ -10,8 +11,10 @@ local translated = {}
 ---@return string
 function translated.text(text)
   if _VERSION ~= "Lua 5.1" or jit then return text end
-  return (text:gsub("for ([%w_]+)([%w_, ]*) in ([%w_]+):messages%(%) do",
-    "while true do local %1%2 = %3:receive() if not %1 then break end"))
+  text = text:gsub("for ([%w_]+)([%w_, ]*) in ([%w_]+):messages%(%) do",
+    "while true do local %1%2 = %3:receive() if not %1 then break end")
+  return (text:gsub("for ([%w_]+) in ([%w_]+):connections%(%) do",
+    "while true do local %1 = %2:next() if not %1 then break end"))
 end
 
 --- The words that start a Lua program, this one before it where it is needed.
