@@ -651,6 +651,70 @@ case("a server's metrics are of what it does", function(duplex, t)
   t.ok(server:metrics("prometheus"):find('duplex_closed_total{code="4001",direction="sent"} 1', 1, true))
 end)
 
+-- ---- a client that stays connected ----
+
+case("reconnect: goes on with the next connection, in order, when one ends", function(duplex, t)
+  local count = 0
+  local server = t.serve({}, function(ws)
+    count = count + 1
+    ws:send(count .. ": " .. t.ok(ws:receive(5)))
+    ws:close(1012)
+  end)
+  local codes, opened, closed = {}, {}, duplex.event()
+  local client = duplex.reconnect(server.url, { first = 0.02, max = 0.05, log = false,
+    on_open = function(ws) opened[#opened + 1] = ws.state end,
+    on_close = function(failure)
+      codes[#codes + 1] = failure.code
+      closed:set()
+    end })
+  for i = 1, 3 do
+    t.ok(client:send("m" .. i))
+    t.same(i .. ": m" .. i, (client:receive(5)))
+    t.ok(closed:wait(5), "on_close was not called")
+    closed:clear()
+  end
+  client:close()
+  t.same({ "closed", { "open", "open", "open" } }, { client.state, opened })
+  t.same({ 1012, 1012, 1012 }, codes)
+  t.same({ nil, "CLOSED: the client is closed", "CLOSED" }, { client:receive(1) })
+end)
+
+case("reconnect: keeps messages while nobody listens, and gives up when told so", function(duplex, t)
+  local server = t.serve({ on_request = function(request)
+    if request.path == "/no" then return 403, "" end
+  end }, echo)
+  local url, given_up = "ws://127.0.0.1:1/", duplex.event()
+  local client = duplex.reconnect(function() return url end, { first = 0.02, max = 0.05, log = false,
+    on_close = function(failure) url = failure.id == "CONNECT" and server.url or url end, on_give_up = function() given_up:set() end })
+  t.ok(client:send("kept"))
+  t.same("kept", (client:receive(5)))
+  url = server.url .. "/no"
+  client:reconnect()
+  t.same({ nil, "HTTP: the server answered 403 Forbidden", "HTTP" }, { client:receive(5) })
+  t.ok(given_up:wait(1), "on_give_up was not called")
+end)
+
+case("reconnect: is closed while it waits, and while it connects", function(duplex, t)
+  local began = duplex.now()
+  local client = duplex.reconnect("ws://127.0.0.1:1/", { first = 60, max = 60, log = false,
+    random = function() return 0.9 end })
+  local receiving = t.task(client.receive, client)
+  for _ = 1, 300 do
+    if client.state == "waiting" then break end
+    duplex.sleep(0.01)
+  end
+  t.same("waiting", client.state)
+  client:close()
+  t.same({ nil, "CLOSED: the client is closed", "CLOSED" }, { receiving() })
+  client = duplex.reconnect(t.peer("silent"), { log = false, connect = { open_timeout = 1 } })
+  receiving = t.task(client.receive, client)
+  duplex.sleep(0.02)
+  t.same("connecting", client.state)
+  client:close()
+  t.same({ nil, "CLOSED: the client is closed", "CLOSED" }, { receiving() })
+  t.ok(duplex.now() - began < 5, "it took too long")
+end)
+
 -- ---- tasks ----
 
 case("an error in a task is logged with where it happened", function(duplex, t)
