@@ -109,13 +109,18 @@ return function(duplex)
   ---@param timeout? number seconds; nil = no limit, 0 = poll
   ---@return string|nil data, string kind_or_message, string|nil id
   function methods:receive(timeout)
-    local deadline = deadline_of(timeout)
+    local own, deadline = self.own, deadline_of(timeout)
     while true do
-      local ws, message, id = self:wait_open(left(deadline))
-      if not ws then return nil, message, id end
-      local data, kind
-      data, kind, id = ws:receive(left(deadline))
+      if not own.reading then
+        local ws, message, id = self:wait_open(left(deadline))
+        if not ws then return nil, message, id end
+        own.reading = ws
+      end
+      local ws = own.reading
+      local data, kind, id = ws:receive(left(deadline))
       if data or id == "TIMEOUT" then return data, kind, id end
+      local live = keep.live(self)
+      own.reading = live ~= ws and live or nil
     end
   end
 

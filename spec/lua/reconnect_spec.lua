@@ -485,6 +485,32 @@ describe("messages of a client that stays connected", function()
     client:close()
   end))
 
+  it("that came before a connection was lost are not lost with it", run(function()
+    local closed, over = mailbox(), duplex.event()
+    local url = scripted(function(p)
+      p:accept()
+      p:send("\129\0011\129\0012\129\0013")
+      over:wait(PATIENCE) -- and reads nothing
+      p:close()
+    end, function(p)
+      p:accept()
+      p:send("\129\0014")
+      p:rest(PATIENCE)
+    end)
+    local client = reconnect(url, { on_close = closed.put, connect = { send_timeout = 0.05 } })
+    assert.equal("1", (client:receive(PATIENCE)))
+    local sending = task(function()
+      local ws = client.ws
+      while ws:send(("x"):rep(100000)) do end
+    end)
+    assert.equal("LOST: the peer read nothing for send_timeout", closed.take().message)
+    sending()
+    client:wait_open(PATIENCE)
+    for _, text in ipairs { "2", "3", "4" } do assert.equal(text, (client:receive(PATIENCE))) end
+    over:set()
+    client:close(1000, "", 0)
+  end))
+
   it("are waited for with a timeout, with and without a connection", run(function()
     local server = serve(echo)
     local client = reconnect(server.url)

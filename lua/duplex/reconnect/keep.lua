@@ -121,8 +121,8 @@ return function(duplex)
   local function try(client, attempt)
     attempt.ws, attempt.failure = connect(client)
     attempt.done = true
-    if attempt.given_up and attempt.ws then attempt.ws:close(1000, "", 0) end
     client.own.wake:set()
+    if attempt.given_up and attempt.ws then attempt.ws:close() end
   end
 
   -- Waits until somebody wants something of this task.
@@ -140,7 +140,7 @@ return function(duplex)
     while not attempt.done and not own.failure do await(own) end
     if not own.failure then return attempt.ws, attempt.failure end
     attempt.given_up = true
-    if attempt.ws then attempt.ws:close(1000, "", 0) end
+    if attempt.ws then attempt.ws:close() end
   end
 
   -- ---- connected ----
@@ -190,11 +190,13 @@ return function(duplex)
       duplex.spawn(ws.close, ws, 1011)
     elseif not current.gone and not own.failure then
       own.flushing = true
+      -- Who receives may not have taken all that the one before had brought.
+      own.reading = own.reading or ws
       set_state(client, "open")
       flush(client, current)
     end
     while not current.gone and not own.failure do await(own) end
-    client.ws = nil
+    if not own.failure then client.ws, client.state = nil, "waiting" end
     return ending(current, problem)
   end
 
@@ -222,14 +224,13 @@ return function(duplex)
     return delay + math.min(asked or 0, own.max_retry_after)
   end
 
-  local function wait(client, delay)
+  local function wait(client)
     local own = client.own
     while not own.failure and not own.hurry do
       local left = client.retry_at - duplex.now()
       if left <= 0 then return end
       await(own, left)
     end
-    return delay
   end
 
   --- The task.
