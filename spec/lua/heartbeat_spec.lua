@@ -244,7 +244,9 @@ describe("the option heartbeat", function()
 
   it("contains functions that raise, and says so", run(function()
     local lines = {}
-    local function log(level, message) lines[#lines + 1] = level .. ": " .. message end
+    local function log(level, message)
+      if level == "error" then lines[#lines + 1] = message end
+    end
     local wrong = { function() error("no payload", 0) end, function() return ("x"):rep(126) end,
       function() end }
     local count = 0
@@ -259,10 +261,10 @@ describe("the option heartbeat", function()
     for i = 1, 3 do assert.equal("\0\0\0" .. string.char(i), answer(raw)) end
     assert.matches("^websocket#", answer(raw))
     assert.matches("^websocket#", answer(raw))
-    assert.same({ "error: heartbeat: payload failed: no payload",
-      "error: heartbeat: payload must return a string of at most 125 bytes",
-      "error: heartbeat: payload must return a string of at most 125 bytes",
-      "error: heartbeat: on_latency failed: no use" }, lines)
+    assert.same({ "heartbeat: payload failed: no payload",
+      "heartbeat: payload must return a string of at most 125 bytes",
+      "heartbeat: payload must return a string of at most 125 bytes",
+      "heartbeat: on_latency failed: no use" }, lines)
     raw:close()
   end))
 
