@@ -96,7 +96,7 @@ local function ending(write_log, detail)
         { connection = ws.id, address = ws.address })
     end
     ws:close(failure and 1011 or 1000)
-    report.closed(write_log, detail, ws, host.now() - began)
+    report.closed(detail, ws, host.now() - began)
     connections[ws] = nil
   end
 end

@@ -64,27 +64,26 @@ function report.accepted(detail, ws, head, origin)
 end
 
 -- Who vanishes, or says goodbye, is nothing new; who breaks a rule, or a limit,
--- is something to look into.
+-- is something to look into, for those who look: without a log function of the
+-- program's no peer can fill a log.
 local function is_usual(problem)
   return problem == nil or problem:find("^LOST:") ~= nil
 end
 
 --- A connection is over.
----@param write function
 ---@param detail function|nil
 ---@param ws duplex.Connection
 ---@param seconds number that it was open
-function report.closed(write, detail, ws, seconds)
+function report.closed(detail, ws, seconds)
+  if not detail then return end
   local problem = core.close_error(ws)
-  local usual = is_usual(problem)
-  if usual and not detail then return end
   local line = report.who(ws)
   local reason = core.close_reason(ws)
   line.code, line.sent, line.duration = core.close_code(ws), core.close_sent(ws), report.rounded(seconds)
   line.reason = reason and reason ~= "" and core.excerpt(reason) or nil
   line.error = problem
   line.bytes_in, line.bytes_out, line.messages_in, line.messages_out = core.numbers(ws)
-  write(usual and "debug" or "info", "connection closed", line)
+  detail(is_usual(problem) and "debug" or "info", "connection closed", line)
 end
 
 --- Connects as a client, and says what comes of it.
@@ -98,7 +97,7 @@ function report.connecting(attempt, connect)
   local opened = now()
   if ws then
     report.opened(write, ws, parts.target, { url = url, duration = report.rounded(opened - began) })
-    ws:on_close(function() report.closed(write, write, ws, now() - opened) end)
+    ws:on_close(function() report.closed(write, ws, now() - opened) end)
   else
     write("debug", "connection failed", {
       url = url, error = message, status = answer and answer.status, duration = report.rounded(opened - began),

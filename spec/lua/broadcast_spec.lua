@@ -116,7 +116,7 @@ describe("duplex.broadcast", function()
         text = ws:receive()
       end
     end))
-    local deaf, talker = {}, nil -- those with a full queue do not even read
+    local deaf = {} -- those with a full queue do not even read
     for i = 1, 400 do deaf[i] = assert(duplex.connect(server.url, { max_queue = 1 })) end
     both.settle()
     local set = {}
@@ -125,7 +125,7 @@ describe("duplex.broadcast", function()
       assert.equal(400, duplex.broadcast(set, "x"))
       both.settle()
     end
-    talker = assert(duplex.connect(server.url))
+    local talker = assert(duplex.connect(server.url))
     both.settle()
     talker:send("hello")
     duplex.broadcast(set, "y")
