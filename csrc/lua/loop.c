@@ -323,6 +323,19 @@ static void leave_tasks(lloop *loop) {
   loop->tasks = 0;
 }
 
+/* counts([false]) -> whether run() waits for the task that calls this; with
+ * false it does not any more */
+static int loop_counts(lua_State *L) {
+  lloop *loop = lloop_get(L);
+  ltask *t = ltask_self(L, loop);
+  if (!lua_isnone(L, 1) && t->co && !t->left) {
+    t->left = 1;
+    loop->tasks--;
+  }
+  lua_pushboolean(L, !t->left);
+  return 1;
+}
+
 /* run(): turn the loop until nothing is left to do, or quit() */
 static int loop_run(lua_State *L) {
   lloop *loop = lloop_get(L);
@@ -540,6 +553,7 @@ static const luaL_Reg functions[] = {{"now", loop_now},
                                      {"fd", loop_fd},
                                      {"timeout", loop_timeout},
                                      {"stopping", loop_stopping},
+                                     {"counts", loop_counts},
                                      {"interrupts", loop_interrupts},
                                      {"raise", loop_raise},
                                      {"keep_freed", loop_keep_freed},

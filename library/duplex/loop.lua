@@ -68,6 +68,11 @@ function loop.spawn(fn, done, ...) end
 ---@param ... any
 function loop.brief(fn, done, ...) end
 
+---Does run wait for the task that calls this?
+---@param on? false from now on it does not
+---@return boolean
+function loop.counts(on) end
+
 ---@return duplex.Event
 function loop.event() end
 

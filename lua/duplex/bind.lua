@@ -21,6 +21,7 @@ local NEEDS = {
     "servers", "can_wait", "pcall", "class", "transport" },
   pair = { "now", "event", "brief", "log_failure", "can_wait", "pcall" },
   spawn = { "spawn", "log_failure" },
+  background = { "spawn", "log_failure" },
   on_stop = { "stoppers" },
 }
 
@@ -73,7 +74,7 @@ local function bind(host)
   ---@field pcall fun(fn: function, ...): boolean, ... pcall; fn may wait, in PUC Lua 5.1 too
   ---@field prepare fun(data: string, kind?: "text"|"binary"): duplex.Message
   ---@field heartbeat fun(options?: duplex.HeartbeatOptions): duplex.Heartbeat a policy for pings
-  ---@field reconnect fun(url: string|function, options?: table): duplex.Client a client that stays connected
+  ---@field reconnect fun(url: string|function, options?: duplex.ReconnectOptions): duplex.Client a client that stays connected
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   ---@field json duplex.JsonPart tables in and out
   ---@field rpc duplex.RpcPart remote procedure calls, JSON-RPC 2.0
@@ -113,6 +114,16 @@ local function bind(host)
       error("a task must be a function, got " .. type(fn), 2)
     end
     host.spawn(fn, host.log_failure, ...)
+  end
+
+  --- Runs fn(...) as a task that run does not wait for, where there is a run.
+  ---@param fn fun(...)
+  function duplex.background(fn, ...)
+    if type(fn) ~= "function" then
+      error("a task must be a function, got " .. type(fn), 2)
+    end
+    local spawn = host.background or host.spawn
+    spawn(fn, host.log_failure, ...)
   end
 
   --- Calls fn(grace) when everything stops, beside the servers' stopping, and waits

@@ -105,7 +105,9 @@ local function dial_all(attempt, addresses, port, what)
     if timeout == 0 then break end
     if tried < #addresses then
       tried, race.running = tried + 1, race.running + 1
-      host.spawn(try, host.log_failure, race, addresses[tried])
+      -- Nobody waits for those that lose.
+      local spawn = host.background or host.spawn
+      spawn(try, host.log_failure, race, addresses[tried])
       timeout = math.min(timeout or STAGGER, STAGGER)
     elseif race.running == 0 then
       break

@@ -97,15 +97,18 @@ local function add_running(host, loop, sleepers)
   local exiting, tasks = false, 0
   function host.exiting() return exiting end
 
-  function host.spawn(fn, done, ...)
+  local function start(counts, fn, done, ...)
     local args = pack(...)
-    tasks = tasks + 1
+    tasks = tasks + counts
     loop.start(function()
       local fine, problem = xpcall(run_task, traceback, fn, done, args)
-      tasks = tasks - 1
+      tasks = tasks - counts
       if not fine then log_failure(problem) end
     end)
   end
+
+  function host.spawn(...) start(1, ...) end
+  function host.background(...) start(0, ...) end
   host.brief = host.spawn
 
   local function stop_all(grace)

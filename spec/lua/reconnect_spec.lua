@@ -1,8 +1,10 @@
 -- SPDX-License-Identifier: MIT
 local duplex = require "duplex"
 local applies = require "spec.support.applies"
+local native = require "duplex.host.native"
 local peer = require "spec.support.peer"
 local process = require "spec.support.process"
+local raw = require "spec.support.raw"
 local run = require "spec.support.run"
 
 local PATIENCE = 5 -- seconds
@@ -407,6 +409,33 @@ describe("messages of a client that stays connected", function()
     client:close()
   end))
 
+  it("wait behind those that waited before, which may take a while to leave", run(function()
+    local read, over = mailbox(), duplex.event()
+    local server = serve(function(ws)
+      over:wait(PATIENCE)
+      local data = ws:receive()
+      while data do
+        read.put(data:sub(1, 3))
+        data = ws:receive()
+      end
+    end)
+    local client = reconnect(server.url, { queue_bytes = 11000000 })
+    for i = 100, 199 do client:send(i .. ("x"):rep(100000)) end
+    client:wait_open(PATIENCE)
+    assert.is_true(client.queued > 0)
+    local sending = task(function() return client:send("200") end)
+    assert.same({ "FULL: the queue is full, and is being sent", "FULL" },
+      { select(2, client:try_send(("x"):rep(10500000))) })
+    assert.is_true(client:try_send("201"))
+    over:set()
+    for i = 100, 199 do assert.equal(tostring(i), (read.take())) end
+    local last = { (read.take()), (read.take()) }
+    table.sort(last)
+    assert.same({ "200", "201" }, last)
+    assert.is_true(sending())
+    client:close()
+  end))
+
   it("are kept as far as the options say", run(function()
     local url = "ws://127.0.0.1:" .. closed_port()
     local client = reconnect(url, { queue = 2 })
@@ -664,10 +693,13 @@ describe("connections of a client that stays connected", function()
       ws:receive()
       ends.put(ws.close_code)
     end)
-    local client = reconnect(server.url, { first = 60, max = 60, on_open = opened.put })
+    local closed = mailbox()
+    local client = reconnect(server.url, { first = 60, max = 60, on_open = opened.put, on_close = closed.put })
     local ws = opened.take()
     client:wait_open(PATIENCE)
     assert.is_true(client:reconnect())
+    local failure, delay = closed.take()
+    assert.same({ "CLOSED: the program left the connection", 0 }, { failure.message, delay })
     assert.are_not.equal(ws, opened.take())
     assert.equal(1000, (ends.take()))
     client:close()
@@ -794,6 +826,47 @@ describe("a client that stays connected ends", function()
       assert.is_true(duplex.now() - began < 2)
     end)
   end
+
+  it("and is forgotten by the loop", run(function()
+    local client = reconnect("ws://127.0.0.1:" .. closed_port())
+    assert.is_truthy(next(native.stoppers))
+    client:close()
+    assert.is_nil(next(native.stoppers))
+  end))
+
+  it("and closes a connection that comes too late", run(function()
+    local there, go, frame = mailbox(), duplex.event(), mailbox()
+    local port = peer.listen(function(p)
+      local head = p:read_to("\r\n\r\n")
+      there.put()
+      go:wait(PATIENCE)
+      p:send("HTTP/1.1 101 Late\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        .. "Sec-WebSocket-Accept: " .. peer.accept(head) .. "\r\n\r\n")
+      frame.put(p:read(2))
+      p:close()
+    end)
+    local client = reconnect("ws://127.0.0.1:" .. port)
+    there.take()
+    client:close()
+    go:set()
+    assert.equal("\136\130", (frame.take())) -- a masked close frame of two bytes
+    assert.is_nil(client.ws)
+    assert.equal("closed", client.state)
+  end))
+
+  it("and run does not wait for an attempt that is abandoned", function()
+    local listener = raw.listen() -- and never accepts
+    finally(function() listener:close() end)
+    local began, state = duplex.now(), nil
+    duplex.run(function()
+      local client = reconnect(listener.url)
+      duplex.sleep(0.02)
+      state = client.state
+      client:close()
+    end)
+    assert.equal("connecting", state)
+    assert.is_true(duplex.now() - began < 2)
+  end)
 
   it("and nothing is left that keeps the loop running", function()
     local began = duplex.now()

@@ -42,7 +42,10 @@ local native = {
 
 -- Where nothing can wait inside pcall a task of its own is what can fail.
 if puc51 then
-  local function call(state, fn, ...) state.results = pack(fn(...)) end
+  local function call(state, fn, ...)
+    if not state.counts then loop.counts(false) end
+    state.results = pack(fn(...))
+  end
   local function called(failure, state)
     state.failure = failure
     state.over:set()
@@ -50,7 +53,7 @@ if puc51 then
 
   function native.pcall(fn, ...)
     if not coroutine.running() then return pcall(fn, ...) end -- can wait as it is
-    local state = { over = loop.event() }
+    local state = { over = loop.event(), counts = loop.counts() }
     loop.brief(call, called, state, fn, ...)
     state.over:wait()
     local results = state.results
@@ -79,6 +82,14 @@ native.class = connection.class(native, native.transport)
 function native.log_failure(failure)
   log.failure(log.stderr, "task failed", failure)
 end
+
+local function aside(fn, ...)
+  loop.counts(false)
+  return fn(...)
+end
+
+--- As spawn, but run does not wait for it.
+function native.background(fn, done, ...) loop.spawn(aside, done, fn, ...) end
 
 --- Descriptors that this process may have.
 function native.descriptors() return loop.descriptors(false) end

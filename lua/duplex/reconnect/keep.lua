@@ -117,7 +117,7 @@ return function(duplex)
       status = response and response.status }
   end
 
-  -- A task of its own, as nothing else can be left alone when it takes long.
+  -- A task of its own, so that it can be left alone when it takes long.
   local function try(client, attempt)
     attempt.ws, attempt.failure = connect(client)
     attempt.done = true
@@ -136,7 +136,7 @@ return function(duplex)
     own.hurry = false
     client.retry_at = nil
     set_state(client, "connecting")
-    duplex.spawn(try, client, attempt)
+    duplex.background(try, client, attempt)
     while not attempt.done and not own.failure do await(own) end
     if not own.failure then return attempt.ws, attempt.failure end
     attempt.given_up = true
@@ -241,8 +241,6 @@ return function(duplex)
       local ws, failure = attempt_once(client)
       if ws then failure = stay(client, ws) end
       if own.failure then return end
-      local stopped, message, id = duplex.sleep(0)
-      if not stopped then failure.id, failure.message = id, message end
       local delay = judge(client, failure)
       if not delay then
         keep.finish(client, failure)

@@ -50,3 +50,45 @@ describe("duplex.on_stop", function()
       "host 'memory' has no stoppers, which on_stop needs", 1, true)
   end)
 end)
+
+describe("duplex.background", function()
+  it("runs a task that run does not wait for, and that goes on with the next run", function()
+    local steps, seen = 0, nil
+    local began = duplex.now()
+    duplex.run(function()
+      duplex.background(function(...)
+        seen = { ... }
+        for _ = 1, 2 do
+          duplex.sleep(0.05)
+          steps = steps + 1
+        end
+      end, "a", "b")
+      duplex.sleep(0)
+    end)
+    assert.same({ "a", "b" }, seen)
+    assert.equal(0, steps)
+    assert.is_true(duplex.now() - began < 0.05)
+    duplex.run(function() duplex.sleep(0.15) end)
+    assert.equal(2, steps)
+  end)
+
+  it("is not counted twice, whatever it does", function()
+    duplex.run(function()
+      duplex.background(function() error("on purpose") end)
+      duplex.background(function() end)
+      duplex.sleep(0.01)
+    end)
+    local over = false
+    duplex.run(function()
+      duplex.spawn(function()
+        duplex.sleep(0.02)
+        over = true
+      end)
+    end)
+    assert.is_true(over)
+  end)
+
+  it("raises for what is no function", function()
+    assert.has_error(function() duplex.background("x") end, "a task must be a function, got string")
+  end)
+end)
