@@ -123,6 +123,15 @@ function app.exit()
   end)
 end
 
+--- A client that stays connected to this nginx, until the worker is to exit.
+function app.stay()
+  local client = duplex.reconnect(("ws://127.0.0.1:%d/echo"):format(ngx.var.server_port), { log = false })
+  client:send("is connected")
+  ngx.say((client:receive()))
+  ngx.flush(true)
+  ngx.say(select(3, client:receive()), " ", client.state)
+end
+
 function app.running() ngx.say(ngx.timer.running_count()) end
 
 function app.collect()

@@ -16,7 +16,7 @@ local describe = applies.where(not nginx.lacks, nginx.lacks, describe)
 local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
 local NAMES = { "echo", "chat", "push", "flood", "close", "idle", "busy", "asleep", "stats", "ask", "fail", "failing_task",
   "exit", "collect", "much", "context", "address", "timers", "slow", "running", "misuse", "room", "say",
-  "bus", "connect", "tell", "large", "count", "nest", "meddle" }
+  "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay" }
 
 local function locations()
   local list = { "location / { " .. APP:format("echo") .. " }" }
@@ -326,6 +326,18 @@ describe("nginx:", function()
       gone(self, old)
     end
     assert.equal("", self:complaints())
+  end)
+
+  it("a client that stays connected ends with its worker", function()
+    local peer = raw.tcp(self.port)
+    peer:write("GET /stay HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert.truthy(peer:head():find("^HTTP/1.1 200 "))
+    assert.equal("d\r\nis connected\n\r\n", peer:read(18)) -- a chunk
+    local old = self:workers()[1]
+    self:signal("HUP")
+    assert.equal("f\r\nSTOPPED closed\n\r\n", peer:read(20))
+    peer:close()
+    gone(self, old)
   end)
 
   it("what was sent before the end comes whole", function()
