@@ -326,7 +326,8 @@ describe("library/duplex", function()
     local text = markdown.read("library/duplex/options.lua")
     assert(compile(text))
     local function class(name) return (text .. "\n"):match("@class duplex." .. name .. "\n(.-\n)\n") end
-    local classes = { server = class("ServerOptions"), client = class("ClientOptions") }
+    local classes = { server = class("ServerOptions"), client = class("ClientOptions"),
+      reconnect = class("ReconnectOptions") }
     local nested = {
       tls = { server = class("ServerTls"), client = class("ClientTls") },
       compression = { server = class("ServerCompression"), client = class("ClientCompression") },
@@ -334,7 +335,7 @@ describe("library/duplex", function()
     local rows = 0
     for _, row in ipairs(options.rows) do
       for role, fields in pairs(nested[row.name:match("^(.-)%.")] or classes) do
-        if row.role == role or row.role == "both" then
+        if row.role == role or row.role == "both" and role ~= "reconnect" then
           rows = rows + 1
           local line = fields:match("%-%-%-@field " .. row.name:match("[^.]+$") .. "%? ([^\n]*)")
           local default = type(row.default) == "table" and table.concat(row.default, ", ") or row.default

@@ -116,3 +116,23 @@
 ---@field level? integer (default 6) Effort of our compressor: 1 is quickest, 9 makes the smallest messages.
 ---@field memory_level? integer (default 5) Memory of our compressor beside the window: 2^(9 + level) bytes.
 ---@field threshold? integer (bytes, default 64) Shorter messages go as they are.
+
+---Options of duplex.reconnect.
+---@class duplex.ReconnectOptions
+---@field connect? duplex.ClientOptions Options of duplex.connect.
+---@field first? number (seconds, default 0.5) Longest delay after the first failure; each delay is chosen evenly between nothing and its longest.
+---@field factor? number (default 2) Each further failure in a row makes the longest delay so many times longer.
+---@field max? number (seconds, default 30) Longest delay of all.
+---@field min_uptime? number (seconds, default 5) A connection that lasted less counts as a failure like those before it.
+---@field max_retry_after? number (seconds, default 300) Longest delay that a server may ask for with Retry-After; a delay of ours is added.
+---@field attempts? integer (failures) It gives up after so many in a row; default: never.
+---@field final? (number|string|integer[])[]|(fun(failure: duplex.Failure): boolean?) Failures after which it gives up: a list of close codes, HTTP statuses, ids and ranges { from, to }, or function(failure); see the reference for those that are final anyway.
+---@field retryable? (number|string|integer[])[]|(fun(failure: duplex.Failure): boolean?) Failures after which it goes on although they are final by default.
+---@field queue? integer (messages, default 1000) Messages kept while there is no connection.
+---@field queue_bytes? integer (bytes, default 1048576) The same in bytes; one message always fits.
+---@field queue_policy? "oldest"|"newest"|"refuse" (default "refuse") When the queue is full: drop the oldest message, drop the new one, or let send return FULL.
+---@field on_open? fun(ws: duplex.Connection, client: duplex.Client) function(ws, client): called with each new connection, before anything else uses it. May wait.
+---@field on_close? fun(failure: duplex.Failure, delay: number) function(failure, delay): called after each failed attempt and each end, before the next delay.
+---@field on_give_up? fun(failure: duplex.Failure) function(failure): called when there will be no further attempt, but not after close and stop.
+---@field log? false|(fun(level: string, message: string, fields: table?)) As the option of connect, for what this helper has to say.
+---@field random? fun(): number function() -> a number in [0, 1), in place of its own, for tests.

@@ -28,6 +28,7 @@ function getters.dropped(client) return client.own.queue.dropped end
 ---@param duplex duplex
 return function(duplex)
   local keep = make_keep(duplex)
+  ---@class duplex.Client
   local methods = {}
   local class = { __name = "duplex.client" }
 
@@ -251,7 +252,7 @@ return function(duplex)
   ---@param url string|fun(client: duplex.Client): string?, table|string|nil a function
   ---  is called before each attempt, and may wait: it returns a URL and options of
   ---  connect, or nil and why it gives up
-  ---@param given? table see docs/options.md
+  ---@param given? duplex.ReconnectOptions
   ---@return duplex.Client
   return function(url, given)
     if type(url) ~= "string" and type(url) ~= "function" then
