@@ -262,7 +262,7 @@ return function(duplex)
     local connect = {}
     for name, value in pairs(own.connect or {}) do connect[name] = value end
     own.url, own.connect = url, connect
-    own.log = log.writer(own.log)
+    own.log, own.detail = log.writer(own.log)
     own.random = own.random or random.generator(random.seed())
     own.queue = queue.new(own.queue, own.queue_bytes, own.queue_policy)
     own.wake, own.changed = duplex.event(), duplex.event()

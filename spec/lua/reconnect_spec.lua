@@ -140,6 +140,19 @@ describe("a client that stays connected", function()
     client:close()
   end))
 
+  it("tells a log function when it tries again, when it gives up, and what failed", run(function()
+    local lines = {}
+    local url = scripted(closing(1012), closing(1000))
+    local client = reconnect(url, { random = function() return 0 end, on_close = function() error("oh", 0) end,
+      log = function(level, message, fields)
+        lines[#lines + 1] = { level, message, fields and fields.error, fields and fields.delay, fields and fields.failures }
+      end })
+    client:receive(PATIENCE)
+    assert.same({ { "debug", "connecting again", "CLOSED: the connection was closed with 1012", 0, 1 },
+      { "error", "on_close failed: oh" },
+      { "debug", "gave up", "CLOSED: the connection was closed with 1000", nil, 2 } }, lines)
+  end))
+
   it("works at top level, where calls that wait turn the loop", function()
     local server = process.echo()
     finally(function() server:stop() end)

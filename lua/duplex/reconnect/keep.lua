@@ -242,12 +242,15 @@ return function(duplex)
       if ws then failure = stay(client, ws) end
       if own.failure then return end
       local delay = judge(client, failure)
+      if own.detail then
+        own.detail("debug", delay and "connecting again" or "gave up",
+          { error = failure.message, delay = delay, failures = failure.failures })
+      end
       if not delay then
         keep.finish(client, failure)
         if failure.id ~= "STOPPED" then call(client, "on_give_up", failure) end
         return
       end
-      own.log("debug", failure.message, { retry = delay, failures = failure.failures })
       client.retry_at = duplex.now() + delay
       set_state(client, "waiting")
       call(client, "on_close", failure, delay)
