@@ -571,6 +571,44 @@ describe("messages of a client that stays connected", function()
     client:close()
   end))
 
+  it("can be JSON", run(function()
+    local count = 0
+    local server = serve(function(ws)
+      count = count + 1
+      ws:send(('{"connection":%d,"got":%s}'):format(count, ws:receive()))
+      ws:close(1012)
+    end)
+    local closed = mailbox()
+    local client = reconnect(server.url, { on_close = closed.put })
+    local channel = duplex.json(client)
+    for i = 1, 2 do
+      channel:send { number = i }
+      assert.same({ connection = i, got = { number = i } }, channel:receive(PATIENCE))
+      closed.take()
+    end
+    client:close()
+  end))
+
+  it("may be calls, a peer for each connection", run(function()
+    local count = 0
+    local server = serve(function(ws)
+      count = count + 1
+      local peer = duplex.rpc(ws, { methods = { number = function() return count end } })
+      duplex.spawn(function()
+        duplex.sleep(0.02)
+        ws:close(1012)
+      end)
+      peer:run()
+    end)
+    local client = reconnect(server.url)
+    for expected = 1, 2 do
+      local peer = duplex.rpc(assert(client:next(PATIENCE)))
+      assert.equal(expected, peer:call("number"))
+      peer:run()
+    end
+    client:close()
+  end))
+
   it("may be sent by several tasks while another one receives", run(function()
     local server = serve(function(ws)
       for _ = 1, 40 do
