@@ -254,12 +254,39 @@ describe("duplex.json", function()
     assert.error_matches(function() json.decode(7) end, "JSON must be a string, got number")
   end)
 
-  it("says what to install when there is no lua-cjson", function()
+  -- What fn returns when 'loader' is what loads lua-cjson.
+  local function with_cjson(loader, fn, ...)
     local loaded, preload = package.loaded["cjson.safe"], package.preload["cjson.safe"]
-    package.loaded["cjson.safe"] = nil
-    package.preload["cjson.safe"] = function() error("not here") end
-    local fine, problem = pcall(codec.cjson, 77)
+    package.loaded["cjson.safe"], package.preload["cjson.safe"] = nil, loader
+    local fine, result = pcall(fn, ...)
     package.loaded["cjson.safe"], package.preload["cjson.safe"] = loaded, preload
+    return fine, result
+  end
+
+  it("uses what later versions of lua-cjson have", function()
+    local real, set = require("cjson.safe").new(), {}
+    local later = setmetatable({
+      empty_array = io.stdout, -- some userdata
+      encode = function(value)
+        if value == 123456789012345 then return "123456789012345" end
+        return value == io.stdout and "[]" or real.encode(value)
+      end,
+    }, { __index = real })
+    for _, name in ipairs { "encode_number_precision", "encode_escape_forward_slash", "decode_array_with_array_mt" } do
+      later[name] = function(value) set[name] = value end
+    end
+    local fine, made = with_cjson(function() return { new = function() return later end } end, codec.cjson, 77)
+    assert(fine, made)
+    assert.same({
+      encode_number_precision = 16, encode_escape_forward_slash = false, decode_array_with_array_mt = true,
+    }, set)
+    assert.equal(io.stdout, made.empty_array)
+    assert.equal("[]", made.encode(made.array {}))
+    assert.equal("1e+20", made.encode(1e20))
+  end)
+
+  it("says what to install when there is no lua-cjson", function()
+    local fine, problem = with_cjson(function() error("not here") end, codec.cjson, 77)
     assert.is_false(fine)
     assert.matches("^duplex%.json needs lua%-cjson, which is not installed: apt%-get install lua%-cjson", problem)
   end)
