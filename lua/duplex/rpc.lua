@@ -4,6 +4,7 @@
 -- tasks of their own, see rpc/serving.lua.
 
 local batch = require "duplex.rpc.batch"
+local calling = require "duplex.rpc.calling"
 local calls = require "duplex.rpc.calls"
 local log = require "duplex.log"
 local message = require "duplex.rpc.message"
@@ -28,10 +29,6 @@ local function check_methods(given)
         tostring(name), type(method)), 4)
     end
   end
-end
-
-local function check_timeout(timeout)
-  if timeout then options.seconds(timeout, "timeout must be false or seconds", 4) end
 end
 
 return function(duplex)
@@ -92,11 +89,8 @@ return function(duplex)
   end
 
   -- With all tasks busy the peer has to wait, unless an answer may be behind
-  -- its calls: a method that calls the peer back would never see it. Too many
-  -- of its calls are not worth that; then calls of ours end with TIMEOUT.
-  local function has_room(p)
-    return p.serving:free() or p.calls.count > 0 and p.serving.held_bytes < p.max_held
-  end
+  -- its calls: a method that calls the peer back would never see it.
+  local function has_room(p) return p.serving:free() or p.calls.count > 0 end
 
   local function read(peer)
     local p, ws = peer[PRIVATE], peer.ws
@@ -108,6 +102,10 @@ return function(duplex)
       local data, kind, id = ws:receive()
       if not data then return finish(peer, kind, id) end
       take(p, data, kind)
+      if p.serving.held_bytes > p.max_held then
+        p.log("warning", "rpc: closed a connection: its calls that wait are more than max_held")
+        ws:close(1008, "too many calls wait")
+      end
     end
   end
 
@@ -120,48 +118,12 @@ return function(duplex)
 
   -- ---- calling ----
 
-  -- Sends entries, together as text, and waits for answers to those that want
-  -- one. Returns the list of these.
   local function start(peer, entries, as_batch, timeout)
-    check_timeout(timeout)
+    if timeout then options.seconds(timeout, "timeout must be false or seconds", 3) end
     local p = peer[PRIVATE]
     if peer.closed then return nil, p.text, p.id end
-    local done, list, texts = duplex.event(), {}, {}
-    local waiter = { left = 0, done = function() done:set() end }
-    for _, entry in ipairs(entries) do
-      if entry.wants_answer then waiter.left = waiter.left + 1 end
-    end
-    local room, text, id = p.calls:room(waiter.left)
-    if not room then return nil, text, id end
     if timeout == nil then timeout = p.timeout end
-    local deadline = timeout and duplex.now() + timeout
-    local first = p.calls.last_id
-    for i, entry in ipairs(entries) do
-      if entry.wants_answer then first = first + 1 end
-      local fine, encoded = pcall(p.codec.encode,
-        message.call(entry.method, entry.params, entry.wants_answer and first or nil))
-      if not fine then error(("params of '%s': %s"):format(entry.method, encoded), 3) end
-      texts[i] = encoded
-    end
-    for _, entry in ipairs(entries) do
-      if entry.wants_answer then
-        p.calls:add(entry, waiter)
-        list[#list + 1] = entry
-      end
-    end
-    if #list > 0 then
-      p.changed:set() -- reading may have stopped
-      ensure_reading(peer)
-    end
-    local ws = peer.ws
-    local whole = as_batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]
-    local fine, ok
-    fine, ok, text, id = duplex.pcall(ws.send, ws, whole)
-    if fine and ok and #list > 0 then
-      ok, text, id = done:wait(deadline and math.max(0, deadline - duplex.now()))
-    end
-    for _, call in ipairs(list) do p.calls:give_up(call, text, id) end
-    if not fine then error(ok, 3) end
+    local list, text, id = p.calling:start(entries, as_batch, timeout and duplex.now() + timeout, 3)
     return list, text, id
   end
 
@@ -238,7 +200,8 @@ return function(duplex)
       calls = calls.new(checked.max_calls, codec.null),
       over = duplex.event(), changed = duplex.event(),
     }
-    p.serving = serving.new(duplex, peer, checked, codec, function() p.changed:set() end)
+    p.serving = serving.new(duplex, peer, checked, codec, p.changed)
+    p.calling = calling.new(duplex, peer, p, ensure_reading)
     peer[PRIVATE] = p
     -- Also when nobody reads.
     ws:on_close(function() finish(peer, ws.close_error or "CLOSED: the connection is closed",

@@ -587,18 +587,20 @@ describe("two peers", function()
     end)
   end))
 
-  it("call each other back as deep as there are tasks, and no deeper", run(function()
+  it("call each other back as deep as max_calls, however few tasks there are", run(function()
     local methods = {}
     function methods.down(params, peer)
       if params[1] == 0 then return "bottom" end
-      return peer:call("down", { params[1] - 1 })
+      local result, message, _, failure = peer:call("down", { params[1] - 1 })
+      if result == nil then return nil, failure or rpc.error(1, message) end
+      return result
     end
-    local a = joined(methods, methods, { concurrency = 4, timeout = 5 })
-    assert.equal("bottom", (a:call("down", { 7 })))
-    a = joined(methods, methods, { concurrency = 4, timeout = 0.05 })
-    local value, _, id = a:call("down", { 9 })
-    assert.is_nil(value)
-    assert.is_truthy(id == "TIMEOUT" or id == "RPC")
+    local a = joined(methods, methods, { concurrency = 1, timeout = 5, max_calls = 20 })
+    assert.equal("bottom", (a:call("down", { 0 })))
+    assert.equal("bottom", (a:call("down", { 39 })))
+    local result, message = a:call("down", { 41 })
+    assert.is_nil(result)
+    assert.matches("FULL: 20 calls wait for answers %(max_calls%)", message)
   end))
 
   it("see answers behind calls that have to wait", run(function()
@@ -642,25 +644,61 @@ describe("two peers", function()
   end))
 
   it("hold no more than max_held while answers are waited for", run(function()
-    local raw, peer = serving({
-      ask = function(_, p) return p:call("never", nil, 0.2) end,
-      quick = function() return 1 end,
-    }, { concurrency = 1, max_held = 300000, log = false })
-    raw:send('{"jsonrpc":"2.0","method":"ask","id":1}')
+    local lines, go = {}, duplex.event()
+    local raw, peer = serving({ wait = function() go:wait() end },
+      { concurrency = 1, max_held = 300000, log = function(level) table.insert(lines, level) end })
+    local result = both.task(peer.call, peer, "never")
     assert.equal("never", json.decode((raw:receive(5))).method)
-    local text = '{"jsonrpc":"2.0","method":"quick","params":["' .. ("x"):rep(100000) .. '"]}'
-    local sent, id = 0
-    repeat
-      id = select(3, raw:try_send(text))
-      if not id then sent = sent + 1 end
-      duplex.sleep(0)
-    until id or sent > 100
-    assert.equal("FULL", id)
-    -- The call ends with its time, and all goes on.
-    local answer = json.decode((raw:receive(5)))
-    assert.equal(-32603, answer.error.code)
-    assert.equal(1, ask(raw, '{"jsonrpc":"2.0","method":"quick","id":2}').result)
-    assert.is_false(peer.closed)
+    local text, sent = '{"jsonrpc":"2.0","method":"wait","params":["' .. ("x"):rep(100000) .. '"]}', 0
+    while raw:send(text) do sent = sent + 1 end
+    assert.is_true(sent >= 4)
+    assert.same({ nil, "CLOSED: the connection is closed", "CLOSED" }, { result() })
+    while raw:receive(5) do end
+    assert.same({ 1008, "too many calls wait" }, { raw.close_code, raw.close_reason })
+    assert.equal("warning", lines[1])
+    assert.is_true(peer.closed)
+    go:set()
+  end))
+
+  it("run 'concurrency' methods at once that have their answers", run(function()
+    local running, most = 0, 0
+    local a = joined({
+      work = function(_, peer)
+        peer:call("nothing")
+        running = running + 1
+        most = math.max(most, running)
+        duplex.sleep(0)
+        running = running - 1
+      end,
+    }, { nothing = function() end }, { concurrency = 3, timeout = 5 })
+    local results = {}
+    for i = 1, 50 do results[i] = both.task(a.call, a, "work") end
+    for i = 1, 50 do assert.equal(null, (results[i]())) end
+    assert.equal(3, most)
+  end))
+
+  it("call each other at length without waiting for ever", run(function()
+    both.socket(function(client, server)
+      local text = ("x"):rep(100000)
+      local methods = {
+        big = function(params) return params[1] .. text end,
+        back = function(params, peer) return #assert(peer:call("big", params)) end,
+      }
+      local options = { methods = methods, concurrency = 2, timeout = 10 }
+      local a, b = rpc(client, options), rpc(server, options)
+      local tasks = {}
+      for i = 1, 60 do
+        local name = i % 3 == 0 and "back" or "big"
+        tasks[2 * i - 1] = both.task(a.call, a, name, { text })
+        tasks[2 * i] = both.task(b.call, b, name, { text })
+      end
+      for i, task in ipairs(tasks) do
+        local result, message = task()
+        assert(result, ("call %d: %s"):format(i, tostring(message)))
+        if type(result) == "string" then result = #result end
+        assert.equal(200000, result)
+      end
+    end)
   end))
 
   it("stop when the connection ends in the middle of methods and calls", run(function()
@@ -669,7 +707,7 @@ describe("two peers", function()
       work = function(_, peer)
         began:set()
         local value, _, id = peer:call("never")
-        table.insert(told, { value, id, peer.closed })
+        table.insert(told, { n = 3, value, id, peer.closed })
       end,
     }, { never = function() duplex.sleep(60) end }, { concurrency = 2 })
     for i = 1, 4 do results[i] = both.task(a.call, a, "work") end
@@ -678,9 +716,26 @@ describe("two peers", function()
     a.ws:close(1000, "", 0)
     for i = 1, 4 do assert.is_nil((results[i]())) end
     both.settle()
-    assert.equal(2, #told) -- those that were held never ran
-    assert.is_true(told[1][3])
+    assert.equal(4, #told)
+    assert.same({ n = 3, nil, "CLOSED", true }, told[1])
     assert.is_true(b.closed)
+  end))
+
+  it("run nothing of what is held when the connection ends", run(function()
+    local count, go = 0, duplex.event()
+    local raw = serving({
+      work = function()
+        count = count + 1
+        go:wait()
+      end,
+    }, { concurrency = 1 })
+    raw:send("[" .. ('{"jsonrpc":"2.0","method":"work"},'):rep(9) .. '{"jsonrpc":"2.0","method":"work"}]')
+    both.settle()
+    raw:close(1000, "", 0)
+    both.settle()
+    go:set()
+    both.settle()
+    assert.equal(1, count)
   end))
 end)
 

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Calls that wait for answers. Several of a batch wait together: a waiter has
--- the number that is left and is told when that is zero.
+-- Calls that wait for answers. Several of a batch wait together: their waiter
+-- has the number that is left. 'freed' is an event for who waits for others.
 
 local failure = require "duplex.failure"
 local message = require "duplex.rpc.message"
@@ -16,7 +16,7 @@ local class = { __index = methods }
 ---@param most integer
 ---@param null any of the codec
 function calls.new(most, null)
-  return setmetatable({ most = most, null = null, count = 0, last_id = 0, by_id = {} }, class)
+  return setmetatable({ most = most, null = null, count = 0, bytes = 0, last_id = 0, by_id = {} }, class)
 end
 
 --- Room for this many more? Else nil, message, id.
@@ -25,19 +25,43 @@ function methods:room(count)
   return failure.of("FULL", ("%d calls wait for answers (max_calls)"):format(self.count))
 end
 
---- Adds a call: it gets a number; and a result, or message, id and error, once
---- it is over.
----@param call table
----@param waiter { left: integer, done: fun() }
-function methods:add(call, waiter)
-  self.last_id, self.count = self.last_id + 1, self.count + 1
-  call.number, call.waiter = self.last_id, waiter
-  self.by_id[call.number] = call
+--- The number of a new call.
+---@return integer
+function methods:number()
+  self.last_id = self.last_id + 1
+  return self.last_id
+end
+
+--- Adds calls that wait together: each gets a result; or message, id and error.
+---@param list { number: integer }[]
+---@param done fun() is told when the last one is over
+function methods:add(list, done)
+  local waiter = { left = #list, done = done }
+  for _, call in ipairs(list) do
+    call.waiter, call.bytes = waiter, 0
+    self.by_id[call.number] = call
+  end
+  self.count = self.count + #list
+end
+
+--- Calls are sent: counts what the peer has not answered.
+---@param list table[]
+---@param bytes integer
+function methods:sent(list, bytes)
+  for _, call in ipairs(list) do
+    if self.by_id[call.number] then
+      call.bytes = bytes / #list
+      self.bytes = self.bytes + call.bytes
+    end
+  end
 end
 
 local function finish(self, call)
   self.by_id[call.number] = nil
   self.count = self.count - 1
+  -- Fractions of batches do not add up to the last bit.
+  self.bytes = self.count == 0 and 0 or self.bytes - call.bytes
+  if self.freed then self.freed:set() end
   local waiter = call.waiter
   waiter.left = waiter.left - 1
   if waiter.left == 0 then waiter.done() end

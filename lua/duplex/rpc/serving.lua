@@ -1,12 +1,15 @@
 -- SPDX-License-Identifier: MIT
 -- What the peer calls: each call runs in a task of its own, 'concurrency' of
--- them at once; more are held. A batch is answered when all of it is done.
+-- them at once; more are held. One that waits for an answer of the peer does not
+-- count: two peers whose methods call each other would else wait for ever. A
+-- batch is answered when all of it is done.
 
 local message = require "duplex.rpc.message"
 
 local serving = {}
 
 local LONGEST = 100 -- bytes of a method's name in a line of the log
+local OVERHEAD = 500 -- bytes that a call takes beside its text, about
 local NOT_FOUND, INTERNAL, INVALID, UNREADABLE = -32601, -32603, -32600, -32700
 
 local methods = {}
@@ -17,13 +20,14 @@ local class = { __index = methods }
 ---@param peer duplex.RpcPeer what methods are given
 ---@param settings table checked options
 ---@param codec duplex.Codec
----@param changed fun() is told when something that was held may be over
+---@param changed duplex.Event is set when a task is free
 function serving.new(duplex, peer, settings, codec, changed)
   return setmetatable({
     duplex = duplex, peer = peer, codec = codec, changed = changed, log = settings.log,
     methods = settings.methods, around = settings.around,
     concurrency = settings.concurrency, max_batch = settings.max_batch,
-    running = 0, held_bytes = 0, held = {}, first = 1, last = 0,
+    running = 0, resuming = 0, held_bytes = 0, held = {}, first = 1, last = 0,
+    coroutines = setmetatable({}, { __mode = "k" }),
   }, class)
 end
 
@@ -36,8 +40,14 @@ local function method_of(self, name)
   return type(method) == "function" and method or nil
 end
 
+-- Clears the mark, and gives on the results.
+local function leave(self, running, ...)
+  self.coroutines[running] = nil
+  return ...
+end
+
 -- Calls the method, which may raise.
-local function invoke(self, entry)
+local function call(self, entry)
   local peer = self.peer
   local function run()
     local method = method_of(self, entry.method)
@@ -49,6 +59,12 @@ local function invoke(self, entry)
     method = entry.method, params = entry.params, peer = peer,
     notification = entry.kind == "notification",
   }, run)
+end
+
+local function invoke(self, entry)
+  local running = coroutine.running()
+  self.coroutines[running] = true
+  return leave(self, running, call(self, entry))
 end
 
 local function log_error(self, text, entry)
@@ -63,6 +79,7 @@ local function outcome(self, entry)
     return nil, message.failure(entry.unreadable and UNREADABLE or INVALID)
   end
   local fine, result, problem = self.duplex.pcall(invoke, self, entry)
+  self.coroutines[coroutine.running()] = nil -- also when it raised
   if fine and result ~= nil then return result end
   if fine and problem == nil then return self.codec.null end
   if not fine then problem = result end
@@ -123,23 +140,49 @@ local function start(self, job)
   self.duplex.spawn(run, self, job)
 end
 
+-- A task may be free: for methods that have their answers first.
+local function advance(self)
+  while self.resuming == 0 and self.running < self.concurrency and self.first <= self.last do
+    local job = self.held[self.first]
+    self.held[self.first] = nil
+    self.first = self.first + 1
+    self.held_bytes = self.held_bytes - job.bytes
+    start(self, job)
+  end
+  self.changed:set()
+end
+
 function run(self, job)
   if not self.peer.closed then done(self, job, text_of(self, job.group.entries[job.index])) end
   self.running = self.running - 1
-  local following = self.held[self.first]
-  if following then
-    self.held[self.first] = nil
-    self.first = self.first + 1
-    self.held_bytes = self.held_bytes - following.bytes
-    start(self, following)
+  advance(self)
+end
+
+--- A method begins to wait for the peer.
+function methods:suspend()
+  self.running = self.running - 1
+  advance(self)
+end
+
+--- It has its answer, and waits until there is a task for it again.
+function methods:resume()
+  self.resuming = self.resuming + 1
+  while self.running >= self.concurrency and not self.peer.closed do
+    self.changed:clear()
+    if not self.changed:wait() then break end
   end
-  self.changed()
+  self.resuming = self.resuming - 1
+  self.running = self.running + 1
+  advance(self)
 end
 
 --- Forgets what is held.
 function methods:drop()
   self.held, self.first, self.last, self.held_bytes = {}, 1, 0, 0
 end
+
+--- Is a method what runs now?
+function methods:inside() return self.coroutines[coroutine.running() or false] end
 
 --- Is there a task for one more call?
 function methods:free() return self.running < self.concurrency end
@@ -154,15 +197,12 @@ function methods:take(entries, batch, bytes)
   end
   local group = { entries = entries, batch = batch, texts = {}, left = #entries }
   for i = 1, #entries do
-    local job = { group = group, index = i, bytes = bytes / #entries }
-    if self:free() then
-      start(self, job)
-    else
-      self.last = self.last + 1
-      self.held[self.last] = job
-      self.held_bytes = self.held_bytes + job.bytes
-    end
+    local job = { group = group, index = i, bytes = bytes / #entries + OVERHEAD }
+    self.last = self.last + 1
+    self.held[self.last] = job
+    self.held_bytes = self.held_bytes + job.bytes
   end
+  advance(self)
 end
 
 return serving
