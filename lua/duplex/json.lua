@@ -3,7 +3,6 @@
 
 local codec = require "duplex.json.codec"
 local failure = require "duplex.failure"
-local log = require "duplex.log"
 local options = require "duplex.options"
 
 local MAX_DEPTH = 128
@@ -15,9 +14,7 @@ local function by_depth(max_depth)
   return made[max_depth]
 end
 
-local function left_out(message)
-  log.stderr("warning", "a message was left out: " .. message)
-end
+local function ignore() end
 
 ---@class duplex.Json
 ---@field ws duplex.Connection
@@ -75,7 +72,7 @@ local function next_value(self)
 end
 
 --- Iterates over the values until the end of the connection. What is not JSON
---- goes to on_invalid. In PUC Lua 5.1 it raises in tasks, as ws:messages does.
+--- is left out, and on_invalid told. In PUC Lua 5.1 it raises in tasks, as ws:messages does.
 ---@return fun(): any, duplex.Json
 function methods:messages()
   self.ws:messages() -- raises where no iterator can wait
@@ -99,7 +96,7 @@ local function new(_, ws, given)
   local checked = options.check("json", given, 2)
   return setmetatable({
     ws = ws, kind = checked.kind, strict = checked.strict,
-    on_invalid = checked.on_invalid or left_out,
+    on_invalid = checked.on_invalid or ignore,
     codec = checked.codec and codec.wrap(checked.codec) or by_depth(checked.max_depth),
   }, class)
 end

@@ -97,7 +97,7 @@ local rows = {
   { "max_depth",        "json",   "integer",           128,         1,   1000,    "tables",          "Tables within tables, both ways, for lua-cjson." },
   { "kind",             "json",   '"text" or "binary"', "text",     nil, nil,     nil,               "Kind of the messages that are sent and expected." },
   { "strict",           "json",   "boolean",           false,       nil, nil,     nil,               "Close a connection whose message is not JSON (1007), or is of the other kind (1003)." },
-  { "on_invalid",       "json",   "function",          nil,         nil, nil,     nil,               "on_invalid(message, raw) is told what messages() leaves out, as it is not JSON; default: a line on stderr." },
+  { "on_invalid",       "json",   "function",          nil,         nil, nil,     nil,               "on_invalid(message, raw) is told what messages() leaves out, as it is not JSON." },
   { "methods",          "rpc",    "table or function", nil,         nil, nil,     nil,               "What the peer may call: functions by name, or a function that is given a name and returns one or nil." },
   { "around",           "rpc",    "function",          nil,         nil, nil,     nil,               "around(call, next) is called in place of each method; next() calls it, and gives its results." },
   { "concurrency",      "rpc",    "integer",           16,          1,   100000,  "calls",           "Methods that run at once for one connection; with more to do, reading stops." },

@@ -31,6 +31,19 @@ local function check_methods(given)
   end
 end
 
+-- What logs with the connection's id and address. What a peer can cause at will
+-- is for programs that take the log.
+local function log_of(ws, option)
+  local write, detail = log.writer(option)
+  return function(level, text, fields)
+    local to = level == "error" and write or detail
+    if not to then return end
+    fields = fields or {}
+    fields.connection, fields.address = ws.id, ws.address
+    to(level, text, fields)
+  end
+end
+
 return function(duplex)
   ---@class duplex.RpcPeer
   ---@field ws duplex.Connection
@@ -58,9 +71,8 @@ return function(duplex)
   local function take_answer(p, entry)
     if p.calls:take(entry.id, entry.value) then return end
     local failure = entry.value.error
-    p.log("debug", "rpc: an answer that nobody waits for", {
-      error = type(failure) == "table" and tostring(failure.message):sub(1, LONGEST) or nil,
-    })
+    p.log("debug", "rpc: an answer that nobody waits for",
+      { error = type(failure) == "table" and tostring(failure.message):sub(1, LONGEST) or nil })
   end
 
   local function take(p, data, kind)
@@ -103,7 +115,7 @@ return function(duplex)
       if not data then return finish(peer, kind, id) end
       take(p, data, kind)
       if p.serving.held_bytes > p.max_held then
-        p.log("warning", "rpc: closed a connection: its calls that wait are more than max_held")
+        p.log("info", "rpc: more calls wait than max_held")
         ws:close(1008, "too many calls wait")
       end
     end
@@ -189,10 +201,12 @@ return function(duplex)
     local kind = type(ws)
     if kind ~= "userdata" and kind ~= "table" then
       error("rpc: the connection is missing, got " .. kind, 2)
+    elseif not ws.on_close then
+      error("rpc: this is no connection (of a client that reconnects: those of client:connections())", 2)
     end
     local checked = options.check("rpc", given, 2)
     check_methods(checked.methods)
-    checked.log = log.writer(checked.log)
+    checked.log = log_of(ws, checked.log)
     local codec = duplex.json.codec(checked.codec or checked.max_depth)
     local peer = setmetatable({ ws = ws, closed = false }, class)
     local p = {

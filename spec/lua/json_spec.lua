@@ -48,6 +48,25 @@ describe("duplex.json", function()
     end)
   end))
 
+  it("works over a client that reconnects", run(function()
+    local round = 0
+    local server = assert(duplex.serve({ log = false }, function(ws)
+      round = round + 1
+      json(ws):send { round = round }
+      json(ws):send(json.array {})
+      if round == 1 then ws:close(1012) end
+      assert.same({ "bye" }, (json(ws):receive(5)))
+    end))
+    local client = duplex.reconnect(server.url, { first = 0.01 })
+    local ours = json(client)
+    for i = 1, 2 do
+      assert.same({ round = i }, (ours:receive(5)))
+      assert.same({}, (ours:receive(5)))
+    end
+    assert.is_true(ours:send { "bye" })
+    client:close()
+  end))
+
   it("tells a null, which is json.null, from the end", run(function()
     local ours, raw = joined()
     raw:send("null")

@@ -226,7 +226,7 @@ describe("a method", function()
   local function logged(methods)
     local lines = {}
     local raw, peer = serving(methods, { log = function(level, message, fields)
-      table.insert(lines, { level, message, fields and fields.method })
+      table.insert(lines, { level, message, fields.method, fields.connection })
     end })
     return raw, lines, peer
   end
@@ -262,7 +262,7 @@ describe("a method", function()
   end))
 
   it("that fails in another way tells the log, and not the peer", run(function()
-    local raw, lines = logged {
+    local raw, lines, peer = logged {
       raises = function() error("the password is secret") end,
       returns = function() return nil, "the password is secret" end,
       tables = function() error({ "secret" }) end,
@@ -277,7 +277,7 @@ describe("a method", function()
     assert.equal(7, #lines)
     assert.equal("error", lines[1][1])
     assert.matches("^rpc: a method failed: .*rpc_spec%.lua:%d+: the password is secret$", lines[1][2])
-    assert.equal("raises", lines[1][3])
+    assert.same({ "raises", peer.ws.id }, { lines[1][3], lines[1][4] })
     assert.equal("rpc: a method failed: the password is secret", lines[2][2])
     assert.matches("cannot be written as JSON: value%.result%.f is a function$", lines[6][2])
     assert.matches("^rpc: an answer cannot be sent: .*UTF%-8", lines[7][2])
@@ -655,7 +655,7 @@ describe("two peers", function()
     assert.same({ nil, "CLOSED: the connection is closed", "CLOSED" }, { result() })
     while raw:receive(5) do end
     assert.same({ 1008, "too many calls wait" }, { raw.close_code, raw.close_reason })
-    assert.equal("warning", lines[1])
+    assert.equal("info", lines[1])
     assert.is_true(peer.closed)
     go:set()
   end))
@@ -815,6 +815,7 @@ describe("duplex.rpc", function()
   it("raises for bad options and errors", run(function()
     local ws = duplex.pair()
     both.raises("rpc: the connection is missing, got nil", rpc)
+    both.raises("rpc: this is no connection %(of a client that reconnects", rpc, {})
     both.raises("unknown option 'method' %(did you mean 'methods'%?%)", rpc, ws, { method = {} })
     both.raises("option 'methods' must have functions by name, 'a' is a string", rpc, ws, { methods = { a = "b" } })
     both.raises("option 'methods' must have functions by name, '1' is a function", rpc, ws, { methods = { print } })
