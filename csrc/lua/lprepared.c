@@ -72,17 +72,84 @@ static int prepare(lua_State *L) {
 
 /* ---- to many ---- */
 
-enum { SET = 1, MESSAGE, KIND, MOST, SPARE, TOUCHED, FULL, KEY };
+enum { SET = 1, MESSAGE, KIND, MOST, SPARE, TOUCHED, FULL, KEYS };
 
-/* Append the key to the list at 'index', which is made for its first. */
-static void list_key(lua_State *L, int index, size_t *n) {
+/* What a call of broadcast is given, and how long its lists are. */
+typedef struct crowd {
+  dx_message message;
+  double most;
+  int spare;
+  size_t count, touched, full;
+} crowd;
+
+/* With many connections most of the time goes to waiting for memory.  So some
+ * are looked up at a time, and by their turn all are in the cache. */
+#define AT_A_TIME 32
+
+/* Append the value at 'from' to the list at 'index', which is made for its
+ * first. */
+static void append(lua_State *L, int index, int from, size_t *n) {
   if (*n == 0) {
     lua_newtable(L);
     lua_replace(L, index);
   }
-  lua_pushvalue(L, KEY);
+  lua_pushvalue(L, from);
   *n += 1;
   lua_rawseti(L, index, (lua_Integer)*n);
+}
+
+/* The message for one of them, which stands at 'index'. */
+static void deliver(lua_State *L, crowd *w, lconn *c, int index) {
+  if (dx_conn_may_send(&c->conn))
+    return;
+  int knows = dx_conn_outbox(&c->conn) > 0; /* the transport, that is */
+  size_t limit = c->conn.limits->max_outbox;
+  if (w->most < (double)limit)
+    limit = (size_t)w->most;
+  if (lmessage_full(c, w->message.n, limit)) {
+    if (w->spare) {
+      append(L, FULL, index, &w->full);
+      return;
+    }
+    dx_conn_fail(&c->conn, DX_ERR_TOO_SLOW);
+    knows = 0;
+  } else if (dx_conn_put_message(&c->conn, &w->message) == DX_OK) {
+    w->count++;
+  }
+  if (c->transport == NULL)
+    append(L, TOUCHED, index, &w->touched);
+  else if (!knows)
+    lconn_touch(c);
+}
+
+/* The next keys of the set, behind the one on top of the stack, which they
+ * replace: they stand from KEYS on, the last one twice.  Returns how many. */
+static int next_keys(lua_State *L) {
+  int n = 0;
+  lua_replace(L, KEYS);
+  lua_settop(L, KEYS);
+  while (n < AT_A_TIME && lua_next(L, SET)) {
+    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+    n++;
+  }
+  return n;
+}
+
+/* Returns how many of the 'n' keys are connections, up to the first that is
+ * none. */
+static int look_up(lua_State *L, lconn **all, int n) {
+  for (int i = 0; i < n; i++) {
+    all[i] = lua_touserdata(L, KEYS + i);
+    __builtin_prefetch(all[i], 1);
+    __builtin_prefetch((char *)all[i] + 64, 1);
+  }
+  for (int i = 0; i < n; i++) {
+    if (lconn_test(L, KEYS + i) == NULL)
+      return i;
+    __builtin_prefetch(all[i]->conn.out, 1);
+  }
+  return n;
 }
 
 /* broadcast(set, data or message [, kind [, most [, spare]]]) -> count, list of
@@ -93,55 +160,30 @@ static void list_key(lua_State *L, int index, size_t *n) {
  * wait or change the set: what transports in Lua do is left to the caller. */
 static int broadcast(lua_State *L) {
   luaL_checktype(L, SET, LUA_TTABLE);
-  dx_message m;
-  lmessage_get(L, MESSAGE, &m);
-  double most = luaL_optnumber(L, MOST, INFINITY);
-  int spare = lua_toboolean(L, SPARE);
+  crowd w = {.most = luaL_optnumber(L, MOST, INFINITY),
+             .spare = lua_toboolean(L, SPARE)};
+  lmessage_get(L, MESSAGE, &w.message);
   /* Should the loop below be left by an error, this is freed by the next. */
   dx_packed **passing = &lconn_shared(L)->core.codecs.passing;
   dx_packed_clear(passing);
-  if (m.packed == NULL)
-    m.packed = passing;
-  lua_settop(L, FULL);
-  for (int i = TOUCHED; i <= FULL; i++) {
-    lua_pushnil(L);
-    lua_replace(L, i);
-  }
-  lua_Integer count = 0;
-  size_t touched = 0, full = 0;
+  if (w.message.packed == NULL)
+    w.message.packed = passing;
+  luaL_checkstack(L, KEYS + AT_A_TIME, NULL);
+  lua_settop(L, SPARE);
+  lua_settop(L, KEYS); /* the lists and the first key are nil */
+  lconn *all[AT_A_TIME];
   const char *wrong = NULL;
-  lua_pushnil(L);
-  while (lua_next(L, SET)) {
-    lua_pop(L, 1);
-    lconn *c = lconn_test(L, KEY);
-    if (c == NULL) {
-      wrong = luaL_typename(L, KEY);
-      lua_pop(L, 1);
-      break;
-    }
-    if (dx_conn_may_send(&c->conn))
-      continue;
-    int knows = dx_conn_outbox(&c->conn) > 0; /* the transport, that is */
-    size_t limit = c->conn.limits->max_outbox;
-    if (most < (double)limit)
-      limit = (size_t)most;
-    if (lmessage_full(c, m.n, limit)) {
-      if (spare) {
-        list_key(L, FULL, &full);
-        continue;
-      }
-      dx_conn_fail(&c->conn, DX_ERR_TOO_SLOW);
-      knows = 0;
-    } else if (dx_conn_put_message(&c->conn, &m) == DX_OK) {
-      count++;
-    }
-    if (c->transport == NULL)
-      list_key(L, TOUCHED, &touched);
-    else if (!knows)
-      lconn_touch(c);
-  }
+  int n;
+  do {
+    n = next_keys(L);
+    int fine = look_up(L, all, n);
+    for (int i = 0; i < fine; i++)
+      deliver(L, &w, all[i], KEYS + i);
+    if (fine < n)
+      wrong = luaL_typename(L, KEYS + fine);
+  } while (n == AT_A_TIME && !wrong);
   dx_packed_clear(passing);
-  lua_pushinteger(L, count);
+  lua_pushinteger(L, (lua_Integer)w.count);
   lua_pushvalue(L, TOUCHED);
   lua_pushvalue(L, FULL);
   lua_pushstring(L, wrong);
