@@ -4,6 +4,9 @@
  * A queue is one pointer, NULL while it is empty: an idle connection owns
  * nothing.  An emptied queue hands its block to the spare of its loop, and the
  * next one to need a block takes it from there, still warm in the cache.
+ *
+ * What many are to get that read slowly is not copied for each: a queue that is
+ * empty can take bytes that it shares with others, until it gets more.
  * Sizes are in bytes. */
 #ifndef DX_BUFFER_H
 #define DX_BUFFER_H
@@ -17,9 +20,20 @@
 #define DX_SMALL ((size_t)64 * 1024)
 #define DX_LARGEST ((size_t)2 * 1024 * 1024)
 
+/* Bytes with several users: nobody changes them, the last to leave frees them.
+ * Who makes them is the first. */
+typedef struct dx_bytes {
+  size_t users, n;
+  uint8_t p[];
+} dx_bytes;
+
+dx_bytes *dx_bytes_new(size_t n); /* or NULL: memory is out */
+void dx_bytes_leave(dx_bytes *bytes);
+
 typedef struct dx_block { /* the bytes queued are p[start .. end) */
   size_t start, end, size;
-  uint8_t p[];
+  uint8_t *p;       /* behind this struct, or in 'shared' */
+  dx_bytes *shared; /* or NULL */
 } dx_block;
 
 typedef dx_block *dx_buffer; /* NULL: empty */
@@ -50,6 +64,10 @@ static inline size_t dx_buffer_room(const dx_block *b) {
 uint8_t *dx_buffer_reserve(dx_buffer *b, dx_spare *spare, size_t n);
 
 static inline void dx_buffer_add(dx_buffer b, size_t n) { b->end += n; }
+
+/* Queue all of these, of which the queue, empty so far, becomes a user.  0, or
+ * -1: memory is out. */
+int dx_buffer_share(dx_buffer *b, dx_bytes *bytes);
 
 /* Drop the first 'n' bytes; an emptied queue gives its block away. */
 void dx_buffer_consume(dx_buffer *b, dx_spare *spare, size_t n);

@@ -199,9 +199,37 @@ DX_APART static dx_error put_packed(dx_conn *c, const dx_message *m) {
   return DX_OK;
 }
 
+/* The frame that all clients of a server get, made for the first of them. */
+static dx_bytes *frame_of(const dx_message *m) {
+  if (*m->frame)
+    return *m->frame;
+  uint8_t head[DX_MAX_HEAD];
+  size_t head_n = dx_head_encode(head, DX_FIN | m->opcode, m->n, NULL);
+  dx_bytes *frame = *m->frame = dx_bytes_new(head_n + m->n);
+  if (frame) {
+    memcpy(frame->p, head, head_n);
+    memcpy(frame->p + head_n, m->data, m->n);
+  }
+  return frame;
+}
+
+static dx_error put_shared(dx_conn *c, const dx_message *m) {
+  dx_bytes *frame = frame_of(m);
+  if (frame == NULL || dx_buffer_share(&c->out, frame))
+    return DX_ERR_NO_MEMORY;
+  if (c->reader.deflate)
+    dx_deflate_count_out(c->reader.deflate, m->n, m->n);
+  c->out_total += frame->n;
+  c->messages_out++;
+  return DX_OK;
+}
+
 dx_error dx_conn_put_message(dx_conn *c, const dx_message *m) {
   if (m->packed && dx_conn_deflates(c, m->n, m->how) && !dx_conn_may_send(c))
     return put_packed(c, m);
+  if (m->frame && m->n >= DX_SHARED && c->server && !c->out && !c->sending &&
+      !dx_conn_may_send(c))
+    return put_shared(c, m);
   return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, m->how);
 }
 

@@ -189,11 +189,15 @@ dx_error dx_conn_may_send(const dx_conn *c); /* DX_OK while it is open */
 typedef struct dx_message {
   const uint8_t *data;
   size_t n;
+  dx_bytes **frame;   /* of one for many: its frame, once it is made; or NULL */
   dx_packed **packed; /* of one for many: what it was compressed to; or NULL */
   uint8_t opcode;     /* DX_TEXT or DX_BINARY */
   uint8_t how;        /* DX_PLAIN, DX_COMPRESS or 0, as it is long enough */
 } dx_message;
 dx_error dx_conn_put_message(dx_conn *c, const dx_message *m);
+/* From so many bytes on a message for many is not copied into empty outboxes.
+ * Less costs less to copy, and several leave together. */
+#define DX_SHARED ((size_t)8 * 1024)
 /* Raw bytes, before DX_OPEN. */
 dx_error dx_conn_put_raw(dx_conn *c, const void *bytes, size_t n);
 

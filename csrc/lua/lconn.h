@@ -132,6 +132,7 @@ int lmessage_full(lconn *c, size_t n, size_t most);
 typedef struct lprepared {
   uint32_t mark;
   dx_message message;
+  dx_bytes *frame;   /* message.frame points here */
   dx_packed *packed; /* message.packed points here */
 } lprepared;
 

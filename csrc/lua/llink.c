@@ -210,7 +210,7 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
   dx_message m;
   lmessage_get(L, 2, &m);
   m.how = c->conn.reader.deflate ? lmessage_how(L, 4) : 0;
-  if (l && m.n >= DX_LARGE && c->conn.server &&
+  if (l && m.n >= DX_LARGE && c->conn.server && !m.frame &&
       !dx_conn_deflates(&c->conn, m.n, m.how))
     e = dx_link_put_large(l, &m);
   else

@@ -44,6 +44,7 @@ void lmessage_get(lua_State *L, int index, dx_message *m) {
   }
   m->how = 0;
   m->packed = NULL;
+  m->frame = NULL;
   m->opcode = kind_at(L, index + 1);
   m->data = (const uint8_t *)lua_tolstring(L, index, &m->n);
   if (m->opcode == DX_TEXT && !dx_utf8_valid(m->data, m->n))

@@ -7,7 +7,7 @@
 
 /* ---- the type ---- */
 
-static const lprepared *check(lua_State *L) {
+static lprepared *check(lua_State *L) {
   return luaL_checkudata(L, 1, LPREPARED);
 }
 
@@ -32,13 +32,6 @@ static int prepared_len(lua_State *L) {
   return 1;
 }
 
-static int prepared_gc(lua_State *L) {
-  lprepared *p = luaL_checkudata(L, 1, LPREPARED);
-  p->mark = 0;
-  dx_packed_clear(&p->packed);
-  return 0;
-}
-
 static int prepared_tostring(lua_State *L) {
   const lprepared *p = check(L);
   lua_pushfstring(L, "message (%s, ", kind_of(p));
@@ -48,25 +41,41 @@ static int prepared_tostring(lua_State *L) {
   return 1;
 }
 
+static int prepared_gc(lua_State *L) {
+  lprepared *p = check(L);
+  p->mark = 0;
+  dx_bytes_leave(p->frame);
+  p->frame = NULL;
+  dx_packed_clear(&p->packed);
+  return 0;
+}
+
+/* Push a prepared message, the data of which are the string at 'index'.  'm' is
+ * then what it holds. */
+static void keep(lua_State *L, int index, dx_message *m) {
+  lprepared *p = lua_newuserdatauv(L, sizeof *p, 1);
+  m->frame = &p->frame;
+  m->packed = &p->packed;
+  *p = (lprepared){.mark = LPREPARED_MARK, .message = *m};
+  lua_pushvalue(L, index);
+  lua_setiuservalue(L, -2, 1);
+  if (luaL_newmetatable(L, LPREPARED)) {
+    static const luaL_Reg meta[] = {{"__index", prepared_index},
+                                    {"__len", prepared_len},
+                                    {"__tostring", prepared_tostring},
+                                    {"__gc", prepared_gc},
+                                    {NULL, NULL}};
+    luaL_setfuncs(L, meta, 0);
+  }
+  lua_setmetatable(L, -2);
+}
+
 /* prepare(data [, kind]) -> message */
 static int prepare(lua_State *L) {
   dx_message m;
   luaL_checktype(L, 1, LUA_TSTRING);
   lmessage_get(L, 1, &m);
-  lprepared *p = lua_newuserdatauv(L, sizeof *p, 1);
-  *p = (lprepared){.mark = LPREPARED_MARK, .message = m};
-  p->message.packed = &p->packed;
-  lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
-  if (luaL_newmetatable(L, LPREPARED)) {
-    static const luaL_Reg meta[] = {{"__index", prepared_index},
-                                    {"__len", prepared_len},
-                                    {"__gc", prepared_gc},
-                                    {"__tostring", prepared_tostring},
-                                    {NULL, NULL}};
-    luaL_setfuncs(L, meta, 0);
-  }
-  lua_setmetatable(L, -2);
+  keep(L, 1, &m);
   return 1;
 }
 
@@ -142,7 +151,7 @@ static int look_up(lua_State *L, lconn **all, int n) {
   for (int i = 0; i < n; i++) {
     all[i] = lua_touserdata(L, KEYS + i);
     __builtin_prefetch(all[i], 1);
-    __builtin_prefetch((char *)all[i] + 64, 1);
+    __builtin_prefetch((void *)((uintptr_t)all[i] + 64), 1);
   }
   for (int i = 0; i < n; i++) {
     if (lconn_test(L, KEYS + i) == NULL)
@@ -170,6 +179,10 @@ static int broadcast(lua_State *L) {
     w.message.packed = passing;
   luaL_checkstack(L, KEYS + AT_A_TIME, NULL);
   lua_settop(L, SPARE);
+  if (w.message.n >= DX_SHARED && !w.message.frame) {
+    keep(L, MESSAGE, &w.message);
+    lua_replace(L, MESSAGE);
+  }
   lua_settop(L, KEYS); /* the lists and the first key are nil */
   lconn *all[AT_A_TIME];
   const char *wrong = NULL;

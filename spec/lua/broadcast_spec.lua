@@ -6,7 +6,15 @@ local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
 local case = both.cases(it)
-local KIB64 = ("x"):rep(65536)
+local KIB64, MIB = ("x"):rep(65536), 1024 * 1024
+
+-- Bytes of memory that this process holds.
+local function resident()
+  local file = assert(io.open("/proc/self/statm"))
+  local pages = file:read("*a"):match("^%d+ (%d+)")
+  file:close()
+  return pages * 4096
+end
 
 describe("duplex.broadcast", function()
   it("sends to all that are keys of a set, and counts them", run(function()
@@ -116,7 +124,7 @@ describe("duplex.broadcast", function()
         text = ws:receive()
       end
     end))
-    local deaf = {} -- those with a full queue do not even read
+    local deaf = {} -- with a full queue they do not even read
     for i = 1, 400 do deaf[i] = assert(duplex.connect(server.url, { max_queue = 1 })) end
     both.settle()
     local set = {}
@@ -134,6 +142,26 @@ describe("duplex.broadcast", function()
     for ws in pairs(set) do waiting = waiting + (ws.outbox > 0 and 1 or 0) end
     assert.is_true(waiting > 0)
     for i = 1, 400 do deaf[i]:close(1000, "", 0) end
+  end))
+
+  it("keeps a large message once for all who have not read it yet", run(function()
+    for _, prepare in ipairs { function(...) return ... end, duplex.prepare } do
+      local server = assert(duplex.serve({ log = false }, function(ws) ws:wait_closed() end))
+      local deaf, waiting = {}, 0
+      for i = 1, 12 do deaf[i] = assert(duplex.connect(server.url, { max_queue = 1 })) end
+      both.settle()
+      for _ = 1, 2 do
+        duplex.broadcast(server.connections, "x")
+        both.settle()
+      end
+      local before = resident()
+      assert.equal(12, duplex.broadcast(server.connections, prepare(("x"):rep(8 * MIB))))
+      both.settle()
+      for ws in pairs(server.connections) do waiting = waiting + ws.outbox end
+      assert.is_true(waiting > 24 * MIB)
+      assert.is_true(resident() - before < 40 * MIB)
+      for i = 1, 12 do deaf[i]:close(1000, "", 0) end
+    end
   end))
 
   it("raises for options that there are not", run(function()

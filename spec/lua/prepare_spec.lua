@@ -69,6 +69,19 @@ describe("duplex.prepare", function()
     assert.is_nil(message)
   end)
 
+  case("keeps its place among others", function(a, b)
+    local large, small = duplex.prepare(("l"):rep(300000)), duplex.prepare "s"
+    a:try_send(large)
+    a:try_send("a string")
+    a:try_send(small)
+    duplex.spawn(a.ping, a)
+    a:try_send(large)
+    for _, expected in ipairs { large.data, "a string", "s", large.data } do
+      assert.is_true((b:receive(2)) == expected)
+    end
+    assert.equal("TIMEOUT", select(3, b:receive(0)))
+  end)
+
   case("has the kind: giving another raises", function(a)
     local message = duplex.prepare "x"
     both.raises("kind was given to duplex.prepare", a.send, a, message, "text")
