@@ -23,6 +23,7 @@ local NEEDS = {
   spawn = { "spawn", "log_failure" },
   background = { "spawn", "log_failure" },
   on_stop = { "stoppers" },
+  detach = { "brief", "log_failure" },
 }
 
 -- What is built on the public API alone, loaded when it is first used: each
@@ -107,21 +108,23 @@ local function bind(host)
     return self, message, id
   end
 
+  local function check_task(fn)
+    if type(fn) ~= "function" then
+      error("a task must be a function, got " .. type(fn), 3)
+    end
+  end
+
   --- Runs fn(...) as a task; an error in it is logged and ends only that task.
   ---@param fn fun(...)
   function duplex.spawn(fn, ...)
-    if type(fn) ~= "function" then
-      error("a task must be a function, got " .. type(fn), 2)
-    end
+    check_task(fn)
     host.spawn(fn, host.log_failure, ...)
   end
 
   --- Runs fn(...) as a task that run does not wait for, where there is a run.
   ---@param fn fun(...)
   function duplex.background(fn, ...)
-    if type(fn) ~= "function" then
-      error("a task must be a function, got " .. type(fn), 2)
-    end
+    check_task(fn)
     local spawn = host.background or host.spawn
     spawn(fn, host.log_failure, ...)
   end
@@ -137,6 +140,14 @@ local function bind(host)
     local key = {}
     host.stoppers[key] = fn
     return function() host.stoppers[key] = nil end
+  end
+
+  --- Runs fn(...) as a task that goes on when the request that started it is over:
+  --- in nginx it belongs to the worker. Elsewhere it is as spawn.
+  ---@param fn fun(...)
+  function duplex.detach(fn, ...)
+    check_task(fn)
+    host.brief(fn, host.log_failure, ...)
   end
 
   for _, name in ipairs(FROM_HOST) do

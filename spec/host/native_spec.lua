@@ -107,6 +107,7 @@ describe("duplex.spawn", function()
     assert.matches("duplex: error: task failed: .*native_spec.lua:%d+: in a task\nstack traceback", written)
     assert.is_true(finished)
     assert.error_matches(function() duplex.spawn("x") end, "a task must be a function, got string")
+    assert.error_matches(function() duplex.detach() end, "a task must be a function, got nil")
   end))
 
   it("runs many tasks, fairly", run(function()

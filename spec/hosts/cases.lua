@@ -733,6 +733,17 @@ case("tasks run when the one that started them waits, not before", function(dupl
   t.same({ "first", "spawned" }, order)
 end)
 
+case("a detached task is given its arguments, and may wait", function(duplex, t)
+  local done, got = duplex.event(), nil
+  duplex.detach(function(...)
+    duplex.sleep(0.01)
+    got = { ... }
+    done:set()
+  end, "a", 2)
+  t.ok(done:wait(2), "it did not run")
+  t.same({ "a", 2 }, got)
+end)
+
 case("an event wakes all who wait, until it is cleared", function(duplex, t)
   local event, woken = duplex.event(), 0
   local tasks = {}

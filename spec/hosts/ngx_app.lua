@@ -87,6 +87,17 @@ function app.address()
   duplex.upgrade({ proxies = { "unix" } }, function(ws) ws:send(ws.address) end)
 end
 
+--- A task that goes on when its request is over; the next one sees what it did.
+local gone_on = "no"
+function app.later()
+  duplex.detach(function(word)
+    duplex.sleep(0.02)
+    gone_on = word
+  end, "yes")
+  ngx.say(gone_on)
+  ngx.exit(200)
+end
+
 --- As many timers as may run, for two seconds.
 function app.timers()
   for _ = 1, 300 do ngx.timer.at(0, function() ngx.sleep(2) end) end

@@ -16,7 +16,7 @@ local describe = applies.where(not nginx.lacks, nginx.lacks, describe)
 local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
 local NAMES = { "echo", "chat", "push", "flood", "close", "idle", "busy", "asleep", "stats", "ask", "fail", "failing_task",
   "exit", "collect", "much", "context", "address", "timers", "slow", "running", "misuse", "room", "say",
-  "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay" }
+  "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay", "later" }
 
 local function locations()
   local list = { "location / { " .. APP:format("echo") .. " }" }
@@ -352,6 +352,13 @@ describe("nginx:", function()
     end
     assert.equal(1000, (peer:until_close()))
     peer:close()
+  end)
+
+  it("a detached task goes on when its request is over", function()
+    self:wait(function()
+      local _, body = self:get("/later")
+      return body:find("yes", 1, true)
+    end)
   end)
 
   it("timers that nginx drops are asked for again", function()
