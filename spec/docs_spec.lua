@@ -230,6 +230,7 @@ local function public_names()
     add(name == "methods" and "client:" or "client.", members)
   end
   add("client.", annotated("lua/duplex/reconnect.lua", "duplex.Client"))
+  add("hub:", getmetatable(duplex.hub()).__index)
   add("duplex.", duplex)
   for name in markdown.read("lua/duplex/bind.lua"):gmatch("%-%-%-@field ([%w_]+) ") do
     if duplex[name] ~= nil then names["duplex." .. name] = true end -- helpers are loaded now

@@ -34,6 +34,7 @@ local HELPERS = {
   json = function() return require "duplex.json" end,
   rpc = function() return require "duplex.rpc" end,
   reconnect = function() return require "duplex.reconnect" end,
+  hub = function() return require "duplex.hub" end,
 }
 
 -- The field of a bound table that is missing so far.
@@ -79,6 +80,7 @@ local function bind(host)
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   ---@field json duplex.JsonPart tables in and out
   ---@field rpc duplex.RpcPart remote procedure calls, JSON-RPC 2.0
+  ---@field hub fun(options?: duplex.HubOptions): duplex.Hub topics, see hub.lua
   local duplex = {
     version = core.version,
     broadcast = broadcast.send,

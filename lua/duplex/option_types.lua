@@ -75,9 +75,12 @@ for kind, literal in pairs {
   ['"dedicated"'] = "dedicated", ['"shared"'] = "shared",
   ['"text"'] = "text", ['"binary"'] = "binary",
   ['"oldest"'] = "oldest", ['"newest"'] = "newest", ['"refuse"'] = "refuse",
+  ['"disconnect"'] = "disconnect", ['"drop"'] = "drop", ['"coalesce"'] = "coalesce",
 } do
   read[kind] = function(value) return value ~= literal or nil, value end
 end
+
+function read.any(value) return nil, value end
 
 function read.number(value, row)
   if type(value) ~= "number" or value ~= value then return true end

@@ -579,6 +579,68 @@ case("messages are compressed, whole, in fragments and to many", function(duplex
   end
 end)
 
+case("topics: published once to each, and what was missed comes first", function(duplex, t)
+  local hub = duplex.hub { history = 10, encode = function(_, data, offset) return offset .. " " .. data end }
+  local server = t.serve({}, function(ws)
+    local data = ws:receive()
+    while data do
+      local since, epoch = data:match("^(%d+) (.*)$")
+      local info = hub:subscribe(ws, "news.today", { since = tonumber(since), epoch = epoch, info = {} })
+      hub:subscribe(ws, "news.*")
+      ws:send(info.epoch)
+      data = ws:receive()
+    end
+  end)
+  local a = t.connect(server)
+  a:send("hello")
+  local epoch = a:receive(2)
+  t.same(1, hub:publish("news.today", "one"))
+  t.same("1 one", (a:receive(2)))
+  a:close()
+  t.ok(eventually(duplex, function() return #hub:who("news.today") == 0 end), "it stays")
+  t.same(0, hub:publish("news.today", "two"))
+  local b = t.connect(server)
+  b:send("1 " .. epoch)
+  t.same("2 two", (b:receive(2)))
+  t.same(epoch, (b:receive(2)))
+  t.same(1, hub:publish("news.today", "three"))
+  t.same("3 three", (b:receive(2)))
+  t.same("TIMEOUT", select(3, b:receive(0.02)))
+end)
+
+case("topics: a slow subscriber gets the newest when it reads again, in order", function(duplex, t)
+  local hub, came, reading = duplex.hub { slow = "coalesce", above = 200000 }, duplex.event(), duplex.event()
+  local server = t.serve({}, function(ws)
+    hub:subscribe(ws, "t")
+    came:set()
+    ws:wait_closed()
+  end)
+  local ws = t.connect(server)
+  t.ok(came:wait(2))
+  local last = 0
+  local reader = t.task(function()
+    reading:wait(10)
+    local before = 0
+    while before < last do
+      local i = tonumber(t.ok(ws:receive(5)):match("^%d+"))
+      t.ok(i > before, i .. " after " .. before)
+      before = i
+    end
+    return before
+  end)
+  while hub:metrics().coalesced < 5 do
+    last = last + 1
+    t.same(1, hub:publish("t", last .. (" "):rep(100000)))
+    t.ok(last < 500, "nobody is slow")
+    duplex.sleep(0)
+  end
+  t.same(1, hub:metrics().lagging)
+  reading:set()
+  t.same(last, (reader()))
+  t.ok(eventually(duplex, function() return hub:metrics().lagging == 0 end), "it lags for ever")
+  ws:close()
+end)
+
 case("200 connections at once", function(_, t)
   local server = t.serve({}, echo)
   local list = {}

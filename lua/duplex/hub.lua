@@ -1,0 +1,327 @@
+-- SPDX-License-Identifier: MIT
+-- Topics: who subscribes gets what is published, encoded once for all.
+--
+-- Nothing here waits but a backend's publish, so each call finds and leaves
+-- everything as it should be. Functions of the program are called last.
+
+local backend = require "duplex.hub.backend"
+local failure = require "duplex.failure"
+local history = require "duplex.hub.history"
+local log = require "duplex.log"
+local make_delivery = require "duplex.hub.delivery"
+local metrics = require "duplex.hub.metrics"
+local options = require "duplex.options"
+local presence = require "duplex.hub.presence"
+local receivers = require "duplex.hub.receivers"
+local topics = require "duplex.hub.topics"
+
+---@class duplex.HubOptions see docs/options.md
+---@field slow? "disconnect"|"drop"|"coalesce" default "disconnect"
+---@field above? integer bytes, default max_outbox
+---@field pending_bytes? integer bytes, default 1048576
+---@field max_topics? integer of one connection, default 100
+---@field max_topic_bytes? integer bytes, default 256
+---@field history? integer messages a topic, default 0
+---@field history_bytes? integer bytes a topic, default 1048576
+---@field history_ttl? number seconds, default 300
+---@field history_topics? integer default 10000
+---@field history_total? integer bytes, default 67108864
+---@field encode? fun(topic: string, data: any, offset: integer?, epoch: string?, kind: string): string, string?
+---@field on_join? fun(topic: string, member: duplex.hub.Member)
+---@field on_leave? fun(topic: string, member: duplex.hub.Member)
+---@field backend? table see duplex/hub/backend.lua
+---@field log? function|false
+---@field clock? fun(): number seconds; for tests
+
+---@class duplex.hub.Subscription
+---@field pattern string
+---@field offset integer|nil of the last message before the subscription
+---@field epoch string|nil of that offset
+---@field recovered boolean|nil whether all since 'since' was sent; nil when it was not asked for
+---@field replayed integer messages that were sent because of 'since' or 'last'
+---@field lost integer messages dropped so far
+
+local PUBLISH = { "except", "key" }
+
+-- A text that no other process and no later one has.
+local function namer(now)
+  local count = 0
+  local place = tostring({}):match("%x+$") or ""
+  local prefix = ("%x-%x-%s"):format(os.time(), math.floor(now() * 1e6) % 0x7fffffff, place)
+  return function()
+    count = count + 1
+    return prefix .. "-" .. count
+  end
+end
+
+return function(duplex)
+  local delivery = make_delivery(duplex)
+  local prepare = duplex.prepare
+
+  ---@class duplex.Hub
+  local methods = {}
+  local metatable = { __index = methods, __name = "duplex.Hub" }
+
+  -- Calls a function of the program, which must not wait.
+  local function caller(write)
+    return function(name, fn, ...)
+      local fine, problem = pcall(fn, ...)
+      if not fine then write("error", name .. " failed: " .. tostring(problem)) end
+    end
+  end
+
+  local function tell_presence(self, topic, joined, left)
+    local on_join, on_leave = self.options.on_join, self.options.on_leave
+    if left and on_leave then self.call("on_leave", on_leave, topic, left) end
+    if joined and on_join then self.call("on_join", on_join, topic, joined) end
+  end
+
+  local function set_wanted(self, pattern, wanted)
+    local wants = self.backend.wants
+    if wants then self.call("backend:wants", wants, self.backend, pattern, wanted) end
+  end
+
+  -- Undoes a subscription but for presence.
+  local function take_out(self, ws, connection, subscription)
+    connection.subscriptions[subscription.pattern] = nil
+    connection.count, self.subscriptions = connection.count - 1, self.subscriptions - 1
+    if self.receivers:remove(ws, subscription) then set_wanted(self, subscription.pattern, false) end
+  end
+
+  local function leave_all(self, ws)
+    local connection = self.connections[ws]
+    if not connection then return end
+    self.connections[ws], self.by_id[ws.id] = nil, nil
+    if connection.pending then self.lagging = self.lagging - 1 end
+    local gone = {}
+    for pattern, subscription in pairs(connection.subscriptions) do
+      take_out(self, ws, connection, subscription)
+      local _, left = self.presence:set(pattern, ws, nil)
+      if left then gone[#gone + 1] = { pattern, left } end
+    end
+    for _, one in ipairs(gone) do tell_presence(self, one[1], nil, one[2]) end
+  end
+
+  local function connection_of(self, ws)
+    local connection = self.connections[ws]
+    if not connection then
+      connection = { subscriptions = {}, count = 0 }
+      self.connections[ws], self.by_id[ws.id] = connection, ws
+      ws:on_close(function() leave_all(self, ws) end)
+    end
+    return connection
+  end
+
+  local function size_of(entries)
+    local bytes = 0
+    for _, entry in ipairs(entries) do bytes = bytes + #entry.data + 100 end
+    return bytes
+  end
+
+  -- Sends what the subscriber has missed or the last messages, and says so.
+  local function catch_up(self, ws, connection, subscription, asked)
+    local kept, now = self.history, self.clock()
+    local topic, missed = subscription.pattern, nil
+    local room = self.options.pending_bytes - (connection.pending and connection.pending.bytes or 0)
+    if asked.since ~= nil then
+      missed = kept and kept:since(topic, asked.since, asked.epoch, now)
+      if missed and size_of(missed) > room then missed = nil end
+      subscription.recovered = missed ~= nil
+    end
+    if not kept then return end
+    if not missed and asked.last then
+      missed = kept:last(topic, asked.last == true and 1 or asked.last, now)
+      while size_of(missed) > room do table.remove(missed, 1) end
+    end
+    subscription.offset, subscription.epoch = kept:position(topic, now)
+    if missed and missed[1] then
+      subscription.replayed = #missed
+      delivery.replay(self, ws, connection, missed, subscription.above)
+    end
+  end
+
+  -- What there is of subscriptions: nothing.
+  local function begin(self)
+    local trie = topics.trie()
+    self.trie, self.receivers, self.presence = trie, receivers.new(trie), presence.new()
+    self.connections, self.by_id, self.subscriptions, self.lagging = {}, {}, 0, 0
+  end
+
+  --- Subscribes a connection to a topic or a pattern, or changes how it is
+  --- subscribed. It is unsubscribed from all when it ends.
+  ---@param ws duplex.Connection
+  ---@param pattern string may come from the peer
+  ---@param given? table slow, above, on_drop, info, since, epoch, last
+  ---@return duplex.hub.Subscription|nil subscription, string? message, string? id
+  ---  ids: TOPIC TOO_MANY CLOSED
+  function methods.subscribe(self, ws, pattern, given)
+    if type(ws) ~= "userdata" then
+      error("subscribe takes a connection, got " .. type(ws), 2)
+    end
+    local asked, limits = options.check("subscription", given, 2), self.options
+    if self.closed then return failure.of("CLOSED", "the hub is closed") end
+    local problem, is_pattern = topics.problem(pattern, limits.max_topic_bytes, true)
+    if not problem and is_pattern and (asked.since ~= nil or asked.last) then
+      problem = "a pattern has no history, only topics do"
+    end
+    if problem then return failure.of("TOPIC", problem) end
+    if ws.state ~= "open" then return failure.of("CLOSED", "the connection is over") end
+    local connection = connection_of(self, ws)
+    local old = connection.subscriptions[pattern]
+    if not old and connection.count >= limits.max_topics then
+      return failure.of("TOO_MANY",
+        ("a connection may subscribe to %d topics (max_topics)"):format(limits.max_topics))
+    end
+    self.number = self.number + 1
+    local subscription = {
+      pattern = pattern, number = self.number, replayed = 0, lost = 0,
+      slow = asked.slow or limits.slow, above = asked.above or limits.above or math.huge,
+      on_drop = asked.on_drop,
+    }
+    if not is_pattern then catch_up(self, ws, connection, subscription, asked) end
+    connection.subscriptions[pattern] = subscription
+    if old then
+      self.receivers:remove(ws, old)
+    else
+      connection.count, self.subscriptions = connection.count + 1, self.subscriptions + 1
+    end
+    local first = self.receivers:add(ws, subscription, connection.pending ~= nil)
+    if first and not old then set_wanted(self, pattern, true) end
+    tell_presence(self, pattern, self.presence:set(pattern, ws, asked.info, ws.id))
+    return subscription
+  end
+
+  --- Unsubscribes a connection. What is on its way to it still comes.
+  ---@param ws duplex.Connection
+  ---@param pattern string as it was subscribed to
+  ---@return boolean was it subscribed?
+  function methods.unsubscribe(self, ws, pattern)
+    local connection = self.connections[ws]
+    local subscription = connection and connection.subscriptions[pattern]
+    if not subscription then return false end
+    take_out(self, ws, connection, subscription)
+    tell_presence(self, pattern, self.presence:set(pattern, ws, nil))
+    return true
+  end
+
+  -- What is sent: a prepared message; or nil, message, id.
+  local function encoded(self, topic, message)
+    if message.prepared then return message.prepared end
+    local data, kind = message.data, message.kind
+    if self.options.encode then
+      local fine, text, other = pcall(self.options.encode, topic, data, message.offset, message.epoch, kind)
+      if not fine then return failure.of("ENCODE", tostring(text)) end
+      data, kind = text, other or kind
+    end
+    local fine, prepared = pcall(prepare, data, kind)
+    if fine then return prepared end
+    return failure.of("ENCODE", tostring(prepared))
+  end
+
+  -- What the backend calls for each message, ours too.
+  local function deliver(self, topic, message)
+    if self.closed then return 0 end
+    local prepared, problem, id = encoded(self, topic, message)
+    if not prepared then
+      self.log("error", problem, { topic = topic })
+      return nil, problem, id
+    end
+    local out = {
+      topic = topic, message = prepared, data = prepared.data, kind = prepared.kind,
+      key = message.key == nil and topic or topic .. " " .. tostring(message.key),
+    }
+    if self.history and message.offset then
+      local now = self.clock()
+      self.history:add(topic, message.epoch,
+        { data = out.data, kind = out.kind, offset = message.offset, at = now }, now)
+    end
+    local name, ws_id = tostring(message.except):match("^(.*):(%d+)$")
+    return delivery.send(self, out, name == self.name and self.by_id[tonumber(ws_id)] or nil)
+  end
+
+  local function check_publish(self, data, kind, given)
+    if not self.options.encode and type(data) ~= "string" then
+      error("what is published must be a string, got " .. type(data), 3)
+    end
+    if type(given) ~= "table" then error("options of publish must be a table", 3) end
+    for name in pairs(given) do
+      if name ~= "except" and name ~= "key" then
+        local near = options.nearest(tostring(name), PUBLISH)
+        error(("unknown option '%s' of publish"):format(tostring(name))
+          .. (near and (" (did you mean '%s'?)"):format(near) or ""), 3)
+      end
+    end
+    if kind ~= nil and kind ~= "text" and kind ~= "binary" then
+      error('kind must be "text" or "binary"', 3)
+    end
+  end
+
+  --- Publishes to all who subscribe to the topic. Waits only when the backend does.
+  ---@param topic string may come from a peer
+  ---@param data any a string; with the option 'encode' what that takes
+  ---@param kind? "text"|"binary" default "text"
+  ---@param given? { except: duplex.Connection?, key: string|number? }
+  ---@return integer|true|nil count of connections here that have it or will get it;
+  ---  true when the backend does not know
+  ---@return string? message, string? id TOPIC ENCODE CLOSED, or the backend's
+  function methods.publish(self, topic, data, kind, given)
+    check_publish(self, data, kind, given or {})
+    local problem = topics.problem(topic, self.options.max_topic_bytes, false)
+    if problem then return failure.of("TOPIC", problem) end
+    if self.closed then return failure.of("CLOSED", "the hub is closed") end
+    local message = { data = data, kind = kind or "text", key = given and given.key }
+    if not self.options.encode then message.prepared = prepare(data, kind) end
+    local except = given and given.except
+    if except then message.except = self.name .. ":" .. except.id end
+    self.counters.publishes = self.counters.publishes + 1
+    return self.backend:publish(topic, message)
+  end
+
+  --- Who is a member of a topic: those who subscribed to it with 'info'.
+  ---@param topic string
+  ---@return { id: any, info: table, connections: integer }[] members in no particular order
+  function methods.who(self, topic) return self.presence:list(topic) end
+
+  --- Numbers since the beginning, and of this moment.
+  ---@param format? "prometheus"
+  ---@return duplex.HubMetrics|string
+  function methods.metrics(self, format)
+    if format ~= nil and format ~= "prometheus" then
+      error('format must be nil or "prometheus", got ' .. tostring(format), 2)
+    end
+    if self.history then self.history:expire(self.clock()) end
+    return format and metrics.text(self) or metrics.numbers(self)
+  end
+
+  --- Ends all subscriptions, not the connections. Nobody leaves: there are no
+  --- calls of on_leave. Other calls give CLOSED from now on.
+  function methods.close(self)
+    if self.closed then return end
+    self.closed = true
+    for _, connection in pairs(self.connections) do connection.pending = nil end
+    begin(self)
+    if self.backend.close then self.call("backend:close", self.backend.close, self.backend) end
+  end
+
+  --- A hub: topics, who subscribes to them, and what they have missed.
+  ---@param given? duplex.HubOptions
+  ---@return duplex.Hub
+  return function(given)
+    local checked = options.check("hub", given, 2)
+    local name, write = namer(duplex.now), log.writer(checked.log)
+    local self = setmetatable({
+      options = checked, clock = checked.clock or duplex.now, log = write, call = caller(write),
+      name = name(), number = 0,
+      history = checked.history > 0 and history.new(checked, not checked.backend and name or function() end) or nil,
+      counters = { publishes = 0, deliveries = 0, drops = 0, coalesced = 0, disconnected = 0 },
+    }, metatable)
+    begin(self)
+    self.backend = checked.backend or backend.new(function(topic)
+      if not self.history then return end
+      local offset, epoch = self.history:position(topic, self.clock())
+      return offset + 1, epoch
+    end)
+    self.backend:subscribe(function(topic, message) return deliver(self, topic, message) end)
+    return self
+  end
+end

@@ -1,0 +1,43 @@
+-- SPDX-License-Identifier: MIT
+-- What carries messages between the processes that share topics. This is the one
+-- within a process; others keep to the same contract:
+--
+--   backend:publish(topic, message) -> count | true | nil, message, id
+--     Hands the message to all hubs that share the topics, this one included. May
+--     wait and may fail. message = { data, kind, key, except }; key and except are
+--     a text, a number or nil. data is what the program published: a text, unless
+--     the hub has 'encode'. A number returned is that of the connections here
+--     that got it; true: not known.
+--   backend:subscribe(deliver)
+--     Called once, by the hub. From then on deliver(topic, message) is called for
+--     each message, in a task or not; it never waits and never raises. In the
+--     message are the fields above, and two that the backend gives:
+--       offset  an integer that counts the messages of the topic, without gaps
+--       epoch   a text; another one when the counting begins anew
+--     Both nil: the hub keeps no history of it. All hubs get the messages of one
+--     topic in the same order, that of their offsets; a gap in them tells of lost
+--     messages, and the hub forgets what was before it.
+--   backend:wants(pattern, wanted)  optional: somebody here subscribes to a pattern
+--     (true), or nobody does any more (false). Must not wait.
+--   backend:close()  optional: the hub is closed; deliver is not called any more.
+
+local backend = {}
+
+local methods = {}
+local metatable = { __index = methods }
+
+--- The backend within this process.
+---@param number fun(topic: string): integer|nil, string|nil offset and epoch of the
+---  next message; nothing: without history
+function backend.new(number)
+  return setmetatable({ number = number }, metatable)
+end
+
+function methods:subscribe(deliver) self.deliver = deliver end
+
+function methods:publish(topic, message)
+  message.offset, message.epoch = self.number(topic)
+  return self.deliver(topic, message)
+end
+
+return backend

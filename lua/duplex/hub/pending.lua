@@ -1,0 +1,83 @@
+-- SPDX-License-Identifier: MIT
+-- What waits for one connection that cannot take it yet, in the order in which
+-- it was published. A message with a key takes the place of the older one with
+-- the same key, but at the end: nothing overtakes.
+
+local pending = {}
+
+local ENTRY = 64 -- bytes that a message costs besides its data, about
+
+---@class duplex.hub.Pending
+---@field count integer messages
+---@field bytes integer
+local methods = {}
+local metatable = { __index = methods }
+
+--- An empty queue.
+---@return duplex.hub.Pending
+function pending.new()
+  return setmetatable({ count = 0, bytes = 0, first = 1, last = 0, by_key = {} }, metatable)
+end
+
+local function take_out(self, i)
+  local item = self[i]
+  self[i] = nil
+  self.count, self.bytes = self.count - 1, self.bytes - #item.data - ENTRY
+  if item.key ~= nil and self.by_key[item.key] == i then self.by_key[item.key] = nil end
+  return item
+end
+
+-- Closes the holes, when there are more of them than messages.
+local function compact(self)
+  if self.last - self.first < 2 * self.count + 32 then return end
+  local to = self.first
+  for i = self.first, self.last do
+    local item = self[i]
+    if item then
+      self[i] = nil
+      self[to] = item
+      if item.key ~= nil then self.by_key[item.key] = to end
+      to = to + 1
+    end
+  end
+  self.last = to - 1
+end
+
+--- Would a message fit?
+---@param data string
+---@param key any nil for none
+---@param max integer bytes
+---@return boolean
+function methods:fits(data, key, max)
+  local old = key ~= nil and self.by_key[key]
+  return self.bytes + #data + ENTRY - (old and #self[old].data + ENTRY or 0) <= max
+end
+
+--- Appends a message.
+---@param message any what is to be sent
+---@param data string of it
+---@param kind "text"|"binary"|nil nil: the message is a prepared one
+---@param key any nil: it is kept whatever comes
+---@return boolean replaced an older one went
+function methods:put(message, data, kind, key)
+  local old = key ~= nil and self.by_key[key]
+  if old then take_out(self, old) end
+  self.last = self.last + 1
+  self[self.last] = { message = message, data = data, kind = kind, key = key }
+  if key ~= nil then self.by_key[key] = self.last end
+  self.count, self.bytes = self.count + 1, self.bytes + #data + ENTRY
+  compact(self)
+  return old and true or false
+end
+
+--- Takes the oldest message.
+---@return { message: any, data: string, kind: string }|nil
+function methods:take()
+  while self.first <= self.last do
+    local i = self.first
+    self.first = i + 1
+    if self[i] then return take_out(self, i) end
+  end
+end
+
+return pending

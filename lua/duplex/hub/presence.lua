@@ -1,0 +1,77 @@
+-- SPDX-License-Identifier: MIT
+-- Who is there: members of topics. A member with several connections joins with
+-- the first of them and leaves with the last.
+
+local presence = {}
+
+---@class duplex.hub.Member
+---@field id any info.id, or the id of the connection
+---@field info table as the newest connection gave it
+---@field connections integer
+
+local methods = {}
+local metatable = { __index = methods }
+
+--- Nobody is anywhere yet.
+function presence.new()
+  return setmetatable({ by_topic = {}, members = 0 }, metatable)
+end
+
+-- Takes the connection from its member; returns who is gone with that.
+local function take(self, there, ws)
+  local member = there.by_ws[ws]
+  there.by_ws[ws] = nil
+  member.connections = member.connections - 1
+  if member.connections > 0 then return nil end
+  there.by_key[member.key] = nil
+  self.members = self.members - 1
+  return member
+end
+
+--- Says who a connection is in a topic.
+---@param topic string
+---@param ws any
+---@param info table|nil nil: nobody; a connection that is nobody yet may stay so
+---@param id any of the connection, for members whose info has none
+---@return duplex.hub.Member|nil joined nil when the member was there already
+---@return duplex.hub.Member|nil left nil when another connection of it is still there
+function methods:set(topic, ws, info, id)
+  local there, joined, left = self.by_topic[topic], nil, nil
+  if not there then
+    if not info then return end
+    there = { by_key = {}, by_ws = {} }
+    self.by_topic[topic] = there
+  end
+  -- The connection itself as a key, so that no id of the program's is the same.
+  local key = info and (info.id == nil and ws or info.id)
+  local before = there.by_ws[ws]
+  if before and before.key ~= key then left = take(self, there, ws) end
+  if info then
+    local member = there.by_key[key]
+    if not member then
+      member = { key = key, id = info.id == nil and id or info.id, connections = 0 }
+      there.by_key[key], joined = member, member
+      self.members = self.members + 1
+    end
+    if there.by_ws[ws] ~= member then
+      there.by_ws[ws], member.connections = member, member.connections + 1
+    end
+    member.info = info
+  elseif next(there.by_key) == nil then
+    self.by_topic[topic] = nil
+  end
+  return joined, left
+end
+
+--- The members of a topic.
+---@param topic string
+---@return { id: any, info: table, connections: integer }[] members in no particular order
+function methods:list(topic)
+  local list, there = {}, self.by_topic[topic]
+  for _, member in pairs(there and there.by_key or {}) do
+    list[#list + 1] = { id = member.id, info = member.info, connections = member.connections }
+  end
+  return list
+end
+
+return presence

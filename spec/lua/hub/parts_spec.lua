@@ -1,0 +1,213 @@
+-- SPDX-License-Identifier: MIT
+-- Receivers, presence, and what is pending: the parts of a hub that know no
+-- connection.
+
+local pending = require "duplex.hub.pending"
+local presence = require "duplex.hub.presence"
+local random = require "spec.support.sequence"
+local receivers = require "duplex.hub.receivers"
+local topics = require "duplex.hub.topics"
+
+describe("what is pending", function()
+  local function drain(queue)
+    local list = {}
+    for item in function() return queue:take() end do list[#list + 1] = item.data end
+    return table.concat(list, " ")
+  end
+
+  it("comes out in the order in which it went in", function()
+    local queue = pending.new()
+    for _, text in ipairs { "a", "b", "c" } do queue:put(text, text, "text", nil) end
+    assert.equal(3, queue.count)
+    assert.equal("a b c", drain(queue))
+    assert.same({ 0, 0 }, { queue.count, queue.bytes })
+  end)
+
+  it("has only the newest of each key, where that was put", function()
+    local queue = pending.new()
+    assert.is_false(queue:put("a1", "a1", "text", "a"))
+    queue:put("x", "x", "text", nil)
+    queue:put("b1", "b1", "text", "b")
+    assert.is_true(queue:put("a2", "a2", "text", "a"))
+    queue:put("x", "x", "text", nil)
+    assert.equal("x b1 a2 x", drain(queue))
+    queue:put("a3", "a3", "text", "a")
+    assert.equal("a3", drain(queue))
+  end)
+
+  it("knows what fits, and what would be replaced", function()
+    local queue = pending.new()
+    queue:put("12345", "12345", "text", "a")
+    assert.equal(69, queue.bytes)
+    assert.is_true(queue:fits("1", nil, 134))
+    assert.is_false(queue:fits("1", nil, 133))
+    assert.is_true(queue:fits("123456", "a", 70))
+    assert.is_false(queue:fits("1234567", "a", 70))
+  end)
+
+  it("stays small when one key is put over and over, and right whatever happens", function()
+    local queue, pick, model = pending.new(), random(3), {}
+    for i = 1, 5000 do
+      local key = pick(3) > 1 and "k" .. pick(5) or nil
+      if pick(5) == 1 then
+        local item, expected = queue:take(), table.remove(model, 1)
+        assert.equal(expected and expected.data, item and item.data)
+      else
+        local data = tostring(i)
+        for at, old in ipairs(model) do
+          if key and old.key == key then table.remove(model, at) break end
+        end
+        model[#model + 1] = { data = data, key = key }
+        queue:put(data, data, "text", key)
+      end
+      assert.equal(#model, queue.count)
+      assert.is_true(queue.last - queue.first < 2 * queue.count + 40)
+    end
+    for _, expected in ipairs(model) do assert.equal(expected.data, queue:take().data) end
+    assert.equal(0, queue.bytes)
+  end)
+end)
+
+describe("presence", function()
+  it("joins with the first connection of a member and leaves with the last", function()
+    local here = presence.new()
+    local ana = { id = "ana", name = "Ana" }
+    local joined, left = here:set("room", "ws1", ana, 1)
+    assert.same({ "ana", ana, 1 }, { joined.id, joined.info, joined.connections })
+    assert.is_nil(left)
+    assert.same({}, { here:set("room", "ws2", { id = "ana", name = "Ana 2" }, 2) })
+    assert.same({ { id = "ana", info = { id = "ana", name = "Ana 2" }, connections = 2 } }, here:list("room"))
+    assert.same({}, { here:set("room", "ws1", nil) })
+    joined, left = here:set("room", "ws2", nil)
+    assert.same({ nil, "ana" }, { joined, left.id })
+    assert.same({ 0, {} }, { here.members, here.by_topic })
+  end)
+
+  it("takes a connection for a member when it has no id", function()
+    local here = presence.new()
+    local joined = here:set("room", "ws1", {}, 5)
+    assert.equal(5, joined.id)
+    assert.is_truthy(here:set("room", "ws2", { id = 5 }, 6)) -- somebody else
+    assert.equal(2, here.members)
+  end)
+
+  it("sees one become another, and stay the same", function()
+    local here = presence.new()
+    here:set("room", "ws1", { id = 1 })
+    local joined, left = here:set("room", "ws1", { id = 1, name = "new" })
+    assert.same({}, { joined, left })
+    assert.equal("new", here:list("room")[1].info.name)
+    joined, left = here:set("room", "ws1", { id = 2 })
+    assert.same({ 2, 1, 1 }, { joined.id, left.id, here.members })
+  end)
+
+  it("does not mind those who are nobody", function()
+    local here = presence.new()
+    assert.same({}, { here:set("room", "ws1", nil) })
+    here:set("room", "ws1", { id = 1 })
+    assert.same({}, { here:set("room", "ws2", nil) })
+    assert.same({ 1, {} }, { #here:list("room"), here:list("other") })
+  end)
+end)
+
+describe("receivers", function()
+  local function subscription(pattern, number, above)
+    return { pattern = pattern, number = number, above = above or 1 }
+  end
+
+  -- Everybody, with the subscription and whether they lag.
+  local function all(to)
+    local list = {}
+    for above, set in pairs(to and to.sets or {}) do
+      for ws, one in pairs(set) do
+        assert.is_nil(list[ws])
+        assert.equal(above, one.above)
+        list[ws] = one
+      end
+    end
+    for ws, one in pairs(to and to.lagging or {}) do
+      assert.is_nil(list[ws])
+      list[ws] = one
+    end
+    return list
+  end
+
+  it("are those of one pattern as they are, without a copy", function()
+    local trie = topics.trie()
+    local here = receivers.new(trie)
+    here:add("ws1", subscription("a.*", 1), false)
+    assert.equal(trie:get("a.*"), here:of("a.b"))
+    assert.is_nil(here:of("b"))
+  end)
+
+  it("are each there once, by the subscription made first", function()
+    local here = receivers.new(topics.trie())
+    local late, early = subscription("a", 2), subscription("*", 1, 9)
+    here:add("ws1", late, false)
+    here:add("ws1", early, false)
+    here:add("ws2", subscription(">", 3), true)
+    local to = here:of("a")
+    assert.equal(early, to.sets[9].ws1)
+    assert.is_nil(to.sets[1])
+    assert.is_truthy(to.lagging.ws2)
+    assert.equal(to, here:of("a"))
+  end)
+
+  it("agree with a slow and obvious search whatever changes", function()
+    local pick, trie = random(11), topics.trie()
+    local here, there, count = receivers.new(trie), {}, 0
+    local patterns = { "a", "b", "a.a", "a.b", "*", "a.*", "*.b", ">", "a.>" }
+    local names = { "a", "b", "a.a", "a.b", "b.b", "a.b.c" }
+    local function match(pattern, topic)
+      local one = topics.trie()
+      one:add(pattern, true)
+      return one:match(topic)[1] or false
+    end
+    local lags = {}
+    for i = 1, 1500 do
+      local ws, pattern = "ws" .. pick(6), patterns[pick(#patterns)]
+      local key, action = ws .. " " .. pattern, pick(5)
+      if action == 1 then -- it begins to lag, or has caught up
+        lags[ws] = not lags[ws]
+        for _, one in pairs(there) do
+          if one.ws == ws then here:move(ws, one, lags[ws]) end
+        end
+      elseif there[key] then
+        here:remove(ws, there[key])
+        there[key] = nil
+      else
+        there[key] = subscription(pattern, i, pick(2))
+        there[key].ws = ws
+        here:add(ws, there[key], lags[ws] or false)
+      end
+      for _ = 1, 2 do
+        local topic, expected = names[pick(#names)], {}
+        for _, one in pairs(there) do
+          local other = expected[one.ws]
+          if match(one.pattern, topic) and (not other or one.number < other.number) then
+            expected[one.ws] = one
+          end
+        end
+        local to = here:of(topic)
+        assert.same(expected, all(to))
+        for who in pairs(expected) do
+          count = count + 1
+          assert.equal(lags[who] or false, to.lagging[who] ~= nil)
+        end
+      end
+    end
+    assert.is_true(count > 2000)
+    for _, one in pairs(there) do here:remove(one.ws, one) end
+    assert.same({ 0, 0, 0, {} }, { trie.count, here.topics, here.members, here.merged })
+  end)
+
+  it("keep no more of topics with several patterns than they may", function()
+    local here = receivers.new(topics.trie())
+    here:add("ws1", subscription(">", 1), false)
+    here:add("ws1", subscription("*", 2), false)
+    for i = 1, 3000 do here:of("t" .. i) end
+    assert.is_true(here.topics <= 1024 and here.topics > 0)
+    here:remove("ws1", subscription(">", 1))
+    assert.same({ 0, {} }, { here.topics, here.merged })
+  end)
+end)
