@@ -4,34 +4,17 @@
 // wss; "-" is neither.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { launch } from "./browser.mjs";
+import { ended, start } from "./program.mjs";
 import { run } from "./report.mjs";
 
 const [screenshot, authority, ...command] = process.argv.slice(2);
 const secure = authority !== "-";
 const SEEN = { timeout: 8000 };
 
-// ---- the server ----
-
-async function startServer(port) {
-  const child = spawn(command[0], [...command.slice(1), String(port)],
-    { stdio: ["ignore", "pipe", "inherit"] });
-  process.once("exit", () => child.kill("SIGKILL"));
-  for await (const line of createInterface(child.stdout)) {
-    const url = line.match(/open (http:\S+)/)?.[1];
-    if (url) return { child, url: secure ? url.replace("http:", "https:") : url };
-  }
-  throw new Error("the server printed no address");
-}
-
-function ended(child) {
-  return new Promise((resolve) => child.once("exit", resolve));
-}
-
 // ---- what a person sees and does ----
 
+const startServer = (port) => start(command, port, secure);
 const errors = []; // of any page
 
 /** A page of somebody who has never been here. */
