@@ -489,9 +489,10 @@ static void readable_secure(dx_link *l) {
   if (r <= 0) {
     hung_up(l, r);
   } else {
-    dx_conn_alive(l->conn, loop->now);
     l->secure->ops->lend(l->secure, loop->wire, (size_t)r);
     decrypt(l);
+    if (!l->conn->eof) /* a farewell is no sign of life */
+      dx_conn_alive(l->conn, loop->now);
   }
   loop->hooks->input(l);
 }

@@ -1,0 +1,235 @@
+-- SPDX-License-Identifier: MIT
+-- What becomes of our connections when the network, or the machine on the other
+-- side, fails. All cases run at once, on one loop. See failing_spec.lua.
+
+package.path = "./?.lua;" .. package.path
+local duplex = require "duplex"
+local network = require "spec.support.network"
+
+local INTERVAL, TIMEOUT = 0.25, 0.5
+local SLACK = 1.5 -- seconds that a busy machine may add
+local SILENT = "LOST: no pong within ping_timeout"
+local FAR = "spec/network/far.lua"
+local PORT = "7777"
+local BEATS = { ping_interval = INTERVAL, ping_timeout = TIMEOUT, log = false }
+
+local cases = {}
+local function case(name, body) cases[#cases + 1] = { name, body } end
+
+-- Making places takes a moment in which the loop stands still: before it begins.
+local function place_for()
+  return arg[1] ~= "list" and network.place()
+end
+
+local function same(expected, got)
+  if expected ~= got then error(("expected %s, got %s"):format(tostring(expected), tostring(got)), 2) end
+end
+
+-- What a reader gets at the end, in time: after 'least' seconds and soon after 'most'.
+local function lost(ws, least, most, problem)
+  local began = duplex.now()
+  local data, message, id = ws:receive(most + SLACK)
+  local took = duplex.now() - began
+  same(nil, data)
+  same("LOST", id)
+  same(1006, ws.close_code)
+  same(ws.close_error, message)
+  if problem then same(problem, message) end
+  assert(took >= least, took .. " seconds are too few")
+  for _, call in ipairs { "receive", "ping" } do same("LOST", select(3, ws[call](ws, 1))) end
+  same("LOST", select(3, ws:send("x")))
+end
+
+-- ---- a client of ours, and a server there ----
+
+local function url(place) return ("ws://%s:%s"):format(place.address, PORT) end
+
+local function serve(place, ...)
+  local program = place:start(FAR, "serve", PORT, ...)
+  program:await "^listening"
+  return program
+end
+
+local function connect(place)
+  local ws = assert(duplex.connect(url(place), BEATS))
+  ws:send("hello")
+  same("hello", (ws:receive(5)))
+  return ws
+end
+
+local function with_server(name, body)
+  local place = place_for()
+  case(name, function() body(place, serve(place)) end)
+end
+
+with_server("client, the server's process is killed", function(place, program)
+  local ws = connect(place)
+  program:signal "KILL"
+  lost(ws, 0, 0)
+  local _, _, id = duplex.connect(url(place), BEATS)
+  same("CONNECT", id)
+  serve(place)
+  connect(place):close()
+end)
+
+with_server("client, the server's machine is asleep, and wakes up", function(place, program)
+  local ws = connect(place)
+  program:signal "STOP"
+  lost(ws, INTERVAL, INTERVAL + TIMEOUT, SILENT)
+  program:signal "CONT"
+  same("1011", program:await "^ended\t%u+\t(%d+)") -- it was told, and reads it now
+  connect(place):close()
+end)
+
+with_server("client, a short sleep of the server costs nothing", function(place, program)
+  local ws = connect(place)
+  program:signal "STOP"
+  duplex.sleep(INTERVAL)
+  program:signal "CONT"
+  duplex.sleep(INTERVAL + TIMEOUT)
+  ws:send("still here")
+  same("still here", (ws:receive(5)))
+end)
+
+with_server("client, the port is closed", function(place, program)
+  local ws = connect(place)
+  program:signal "TERM"
+  same("CLOSED", select(3, ws:receive(5)))
+  same(1001, ws.close_code)
+  program:gone()
+  local began = duplex.now()
+  local _, message, id = duplex.connect(url(place), BEATS)
+  same("CONNECT", id)
+  assert(message:find("refused"), message)
+  assert(duplex.now() - began < SLACK)
+end)
+
+with_server("client, the cable is cut, and mended", function(place, program)
+  local ws = connect(place)
+  place:cut()
+  assert(ws:send("nobody gets this"))
+  lost(ws, INTERVAL, INTERVAL + TIMEOUT, SILENT)
+  local began = duplex.now()
+  local _, _, id = duplex.connect(url(place), { open_timeout = 0.5 })
+  same("TIMEOUT", id)
+  assert(duplex.now() - began < 0.5 + SLACK)
+  place:mend()
+  connect(place):close()
+  same(nil, program:text():find("ended\tLOST", 1, true)) -- whose heartbeat is slow
+end)
+
+with_server("client, a cut that is mended in time costs nothing", function(place)
+  local ws = assert(duplex.connect(url(place), { ping_interval = INTERVAL, ping_timeout = 5 }))
+  place:cut()
+  ws:send("on its way")
+  duplex.sleep(0.3)
+  place:mend()
+  same("on its way", (ws:receive(5)))
+end)
+
+-- ---- a server of ours, and clients there ----
+
+local ends = {} -- by the address of the client: { id, message, seconds of silence }
+local ended, came = duplex.event(), duplex.event()
+
+local function handler(ws)
+  ends[ws.address] = false
+  came:set()
+  while true do
+    local data, message, id = ws:receive()
+    if not data then
+      ends[ws.address] = { id, message, ws.close_code, ws.idle }
+      return ended:set()
+    end
+    ws:send(data)
+  end
+end
+
+local server
+
+local function end_of(place)
+  local deadline = duplex.now() + 10
+  while not ends[place.here:gsub("1$", "2")] do
+    ended:clear()
+    assert(ended:wait(math.max(0, deadline - duplex.now())), "it was not noticed")
+  end
+  return ends[place.here:gsub("1$", "2")]
+end
+
+local function with_client(name, body, ...)
+  local place, beats = place_for(), { ... }
+  case(name, function()
+    local program = place:start(FAR, "connect", ("ws://%s:%d"):format(place.here, server.port),
+      (table.unpack or unpack)(beats))
+    program:await "^got hello"
+    body(place, program)
+  end)
+end
+
+local function silent(place)
+  local id, message, code, silence = (table.unpack or unpack)(end_of(place))
+  same("LOST", id)
+  same(SILENT, message)
+  same(1006, code)
+  assert(silence >= TIMEOUT and silence < INTERVAL + TIMEOUT + SLACK, silence .. " seconds")
+end
+
+with_client("server, a client's process is killed", function(place, program)
+  program:signal "KILL"
+  same("LOST", end_of(place)[1])
+end)
+
+with_client("server, a client's machine is asleep, and wakes up", function(place, program)
+  program:signal "STOP"
+  silent(place)
+  program:signal "CONT"
+  same("CLOSED 1011", (table.concat({ program:await "^ended\t(%u+)\t(%d+)" }, " ")))
+end)
+
+with_client("server, the cable to a client is cut, and both find out", function(place, program)
+  place:cut()
+  silent(place)
+  same(SILENT, program:await "^ended\tLOST\t1006\t(.*)")
+end, tostring(INTERVAL), tostring(TIMEOUT))
+
+-- Its own sleep is not the peer's silence.
+do
+  local place = place_for()
+  case("client, who was asleep does not blame the server", function()
+    local patient = assert(duplex.serve({ host = "*", log = false, ping_interval = false }, handler))
+    local program = place:start(FAR, "connect", ("ws://%s:%d"):format(place.here, patient.port),
+      tostring(INTERVAL), tostring(TIMEOUT))
+    program:await "^got hello"
+    program:signal "STOP"
+    duplex.sleep(INTERVAL + TIMEOUT + 0.3)
+    program:signal "CONT"
+    duplex.sleep(INTERVAL + TIMEOUT)
+    for ws in pairs(patient.connections) do ws:send("still here") end
+    program:await "^got still here"
+  end)
+end
+
+-- ---- everybody else ----
+
+case("the others on the loop notice nothing", function()
+  server = assert(duplex.serve({ host = "*", port = 0, ping_interval = INTERVAL, ping_timeout = TIMEOUT, log = false },
+    handler))
+  local ws = assert(duplex.connect(server.url))
+  local worst, stop = 0, duplex.now() + 2
+  while duplex.now() < stop do
+    local began = duplex.now()
+    assert(ws:send("tick"))
+    same("tick", (ws:receive(5)))
+    worst = math.max(worst, duplex.now() - began)
+    duplex.sleep(0.005)
+  end
+  assert(worst < 0.5, ("an echo took %.0f ms"):format(worst * 1000))
+end)
+
+table.insert(cases, 1, table.remove(cases)) -- its server is that of the others
+
+if arg[1] == "list" then
+  for _, one in ipairs(cases) do print(one[1]) end
+else
+  network.play(cases)
+end

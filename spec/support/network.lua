@@ -1,0 +1,181 @@
+-- SPDX-License-Identifier: MIT
+-- Networks that fail, for specs: programs in network namespaces of their own, and
+-- the cable to each, which can be cut without a word, as a real one.
+--
+--   network.lacks()                why that cannot be had here, nil if it can
+--   network.results(script, ...)   runs a script in a namespace, see child.results
+-- and in such a script:
+--   local place = network.place()  somewhere else; place.address, place.here: how
+--                                  one reaches that from here, and here from there
+--   local program = place:start("spec/network/far.lua", "serve", "8080")
+--   program:await "^listening"     waits for a line of its output
+--   program:signal "STOP"          a machine asleep; "CONT", "KILL"
+--   place:cut()  place:mend()      the cable
+--
+-- All of it is inside of one namespace, whose end is that of the script: nothing is
+-- left over, and nothing else of the machine is touched.
+
+local child = require "spec.support.child"
+
+local network = {}
+
+local LIFE = 60 -- seconds that anything of this may last
+
+local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
+
+local function run(command) return (os.execute(command .. " >/dev/null 2>&1")) end
+
+-- Lua 5.1 and LuaJIT return a number.
+local function succeeds(command)
+  local status = run(command)
+  return status == true or status == 0
+end
+
+-- Who is not root may be it in a namespace of users, where that is allowed.
+local function enter()
+  for _, words in ipairs { "unshare -n", "unshare -rn" } do
+    if succeeds(words .. " sh -c 'ip link add near type veth peer name far && unshare -n nsenter -t $$ -n true'") then
+      return words
+    end
+  end
+end
+
+local entered
+
+--- Why there are no such networks here, nil if there are.
+function network.lacks()
+  if entered == nil then entered = enter() or false end
+  return not entered and "no network namespaces can be made here (unshare -n, ip link add ... type veth)" or nil
+end
+
+--- What became of the cases of a script that runs in a network of its own.
+---@param script string
+---@param ... string its arguments
+---@return table<string, string|boolean> see child.results
+function network.results(script, ...)
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(succeeds("mkdir " .. folder))
+  local results = child.results("env", "NETWORK_FOLDER=" .. folder, "sh", "-c",
+    ("exec %s sh -c 'ip link set lo up; exec \"$@\"' sh \"$@\""):format(entered), "sh", child.lua, script, ...)
+  os.execute("rm -rf " .. folder)
+  return results
+end
+
+-- ---- in such a script ----
+
+local places, programs = 0, 0
+
+local place, program = {}, {}
+local place_class, program_class = { __index = place }, { __index = program }
+
+local pipes = {} -- one that is collected waits for its process
+
+local function start(command)
+  local pipe = assert(io.popen(command))
+  pipes[#pipes + 1] = pipe
+  return assert(tonumber(pipe:read("*l")), command)
+end
+
+-- The same command, where the place is.
+local function there(self, command) return ("nsenter -t %d -n %s"):format(self.pid, command) end
+
+--- Another place in the network.
+---@return table
+function network.place()
+  places = places + 1
+  local prefix, near = ("10.77.%d."):format(places), "near" .. places
+  local self = setmetatable({ address = prefix .. "2", here = prefix .. "1" }, place_class)
+  -- A program that only is there: the namespace lasts as long as it.
+  self.pid = start(("exec unshare -n sh -c 'echo $$; exec setpriv --pdeathsig KILL sleep %d'"):format(LIFE))
+  assert(succeeds(("ip link add %s type veth peer name far netns %d && ip addr add %s/24 dev %s && ip link set %s up")
+    :format(near, self.pid, self.here, near, near)))
+  assert(succeeds(there(self, ("sh -c 'ip addr add %s/24 dev far && ip link set far up && ip link set lo up'")
+    :format(self.address))))
+  return self
+end
+
+--- From now on nothing comes through, in neither direction, and nobody is told.
+function place:cut() assert(succeeds(there(self, "ip link set far down"))) end
+
+--- Things come through again.
+function place:mend() assert(succeeds(there(self, "ip link set far up"))) end
+
+--- Starts a Lua script there.
+---@param ... string the script and its arguments
+---@return table program
+function place:start(...)
+  local words = {}
+  for i, word in ipairs { child.lua, ... } do words[i] = quote(word) end
+  programs = programs + 1
+  local output = ("%s/%d"):format(os.getenv("NETWORK_FOLDER"), programs)
+  local pid = start(("echo $$; exec >%s 2>&1; exec %s"):format(output,
+    there(self, "setpriv --pdeathsig KILL " .. table.concat(words, " "))))
+  return setmetatable({ pid = pid, output = output }, program_class)
+end
+
+--- All it has printed.
+function program:text()
+  local file = io.open(self.output)
+  local text = file and file:read("*a") or ""
+  if file then file:close() end
+  return text
+end
+
+local function poll(self, seconds, look, what)
+  local duplex = require "duplex"
+  local deadline = duplex.now() + (seconds or 5)
+  while not look() do
+    if duplex.now() > deadline then error(("%s, but:\n%s"):format(what, self:text()), 3) end
+    duplex.sleep(0.01)
+  end
+end
+
+--- Waits for a line of its output.
+---@param pattern string
+---@param seconds? number default 5
+---@return string ... what the pattern finds
+function program:await(pattern, seconds)
+  local found
+  poll(self, seconds, function()
+    for line in self:text():gmatch("[^\n]+") do
+      found = line:find(pattern) and line
+      if found then return true end
+    end
+  end, ("no line %q"):format(pattern))
+  return found:match(pattern)
+end
+
+--- Waits until it has ended.
+function program:gone(seconds)
+  poll(self, seconds, function()
+    local file = io.open(("/proc/%d/stat"):format(self.pid))
+    local text = file and file:read("*a")
+    if file then file:close() end
+    return not text or text:find(") Z ", 1, true)
+  end, "it did not end")
+end
+
+--- Sends it a signal: "STOP", "CONT", "TERM", "KILL", ...
+function program:signal(name) os.execute(("kill -%s %d"):format(name, self.pid)) end
+
+--- Plays cases, all at once; prints a line for each as child.results wants it.
+---@param cases { [1]: string, [2]: fun() }[] name and body, which may wait
+function network.play(cases)
+  local duplex = require "duplex"
+  duplex.run(function()
+    local left = #cases
+    for _, case in ipairs(cases) do
+      duplex.spawn(function()
+        local fine, problem = duplex.pcall(case[2])
+        print(fine and "ok " .. case[1] or ("not ok %s: %s"):format(case[1], tostring(problem)))
+        io.stdout:flush()
+        left = left - 1
+        if left == 0 then duplex.stop(0) end
+      end)
+    end
+  end)
+  os.exit(0) -- at once: closing the pipes would wait for those who are far away
+end
+
+return network
