@@ -81,12 +81,12 @@ with_server("client, the server's machine is asleep, and wakes up", function(pla
   connect(place):close()
 end)
 
-with_server("client, a short sleep of the server costs nothing", function(place, program)
-  local ws = connect(place)
+with_server("client, a sleep of the server that is short enough costs nothing", function(place, program)
+  local ws = assert(duplex.connect(url(place), { ping_interval = INTERVAL, ping_timeout = 5 }))
   program:signal "STOP"
-  duplex.sleep(INTERVAL)
+  duplex.sleep(2 * INTERVAL)
   program:signal "CONT"
-  duplex.sleep(INTERVAL + TIMEOUT)
+  duplex.sleep(INTERVAL)
   ws:send("still here")
   same("still here", (ws:receive(5)))
 end)
@@ -223,7 +223,7 @@ case("the others on the loop notice nothing", function()
     worst = math.max(worst, duplex.now() - began)
     duplex.sleep(0.005)
   end
-  assert(worst < 0.5, ("an echo took %.0f ms"):format(worst * 1000))
+  assert(worst < 1, ("an echo took %.0f ms"):format(worst * 1000))
 end)
 
 table.insert(cases, 1, table.remove(cases)) -- its server is that of the others
