@@ -127,6 +127,50 @@ with_server("client, a cut that is mended in time costs nothing", function(place
   same("on its way", (ws:receive(5)))
 end)
 
+-- ---- clients that stay connected ----
+
+-- After 'fail' there is no connection in time, and what is said then comes after
+-- 'repair', once and in order.
+local function comes_back(name, within, fail, repair)
+  with_server("duplex.reconnect, " .. name, function(place, program)
+    local client = duplex.reconnect(url(place), {
+      first = 0.1, max = 0.3, log = false,
+      connect = { ping_interval = INTERVAL, ping_timeout = TIMEOUT, open_timeout = 0.5, log = false },
+    })
+    client:send("before")
+    same("before", (client:receive(5)))
+    local first = client.ws
+    fail(place, program)
+    local deadline = duplex.now() + within + SLACK
+    while client.ws == first do
+      assert(duplex.now() < deadline, "it was not noticed")
+      duplex.sleep(0.01)
+    end
+    for i = 1, 5 do assert(client:send("queued " .. i)) end
+    duplex.sleep(0.5) -- some attempts fail
+    repair(place, program)
+    for i = 1, 5 do same("queued " .. i, (client:receive(5))) end
+    client:send("after")
+    same("after", (client:receive(5)))
+    same(0, client.queued)
+    client:close()
+  end)
+end
+
+comes_back("the server's process is killed, and started again", 0,
+  function(_, program) program:signal "KILL" end, function(place) serve(place) end)
+
+comes_back("the server's machine is asleep, and wakes up", INTERVAL + TIMEOUT,
+  function(_, program) program:signal "STOP" end, function(_, program) program:signal "CONT" end)
+
+comes_back("the port is closed, and opened again", 0, function(_, program)
+  program:signal "TERM"
+  program:gone()
+end, function(place) serve(place) end)
+
+comes_back("the cable is cut, and mended", INTERVAL + TIMEOUT,
+  function(place) place:cut() end, function(place) place:mend() end)
+
 -- ---- a server of ours, and clients there ----
 
 local ends = {} -- by the address of the client: { id, message, seconds of silence }
