@@ -8,7 +8,7 @@ local pki = require "spec.support.pki"
 local run = require "spec.support.run"
 
 local CUT = 2 -- seconds
-local LONG = 3 * CUT
+local LONG = 2.5 * CUT
 
 for _, kind in ipairs(deploy.kinds) do
   describe(kind.name .. ", which cuts after 2 s of silence:", function()
@@ -64,13 +64,25 @@ for _, kind in ipairs(deploy.kinds) do
       assert(over:wait(5) and fine, problem)
     end))
 
-    it("a policy learns from the connection that it loses, and the next one lives", run(function()
-      local policy = duplex.heartbeat { adaptive = true }
-      dies(connect { heartbeat = policy })
-      duplex.sleep(0.05) -- the policy learns in a task
+    it("a policy learns from the connection that it loses: a client loses one, and no message", run(function()
+      local opened, policy = 0, duplex.heartbeat { adaptive = true }
+      local client = duplex.reconnect(proxy.url .. "/echo", {
+        first = 0.1, max = 0.1, log = false, on_open = function() opened = opened + 1 end,
+        connect = { tls = { ca = pki.ca }, heartbeat = policy },
+      })
+      client:send("before")
+      assert.equal("before", (client:receive(5)))
+      local first = client.ws
+      while client.ws == first do duplex.sleep(0.001) end
       assert.is_true(policy.cutoff > CUT - 0.5 and policy.cutoff < CUT + 1.5, policy.cutoff)
       assert.is_true(policy.interval < CUT)
-      lives(connect { heartbeat = policy })
+      for i = 1, 5 do assert(client:send("queued " .. i)) end
+      for i = 1, 5 do assert.equal("queued " .. i, (client:receive(5))) end
+      assert.equal("TIMEOUT", select(3, client:receive(LONG)))
+      client:send("after")
+      assert.equal("after", (client:receive(5)))
+      assert.equal(2, opened)
+      client:close()
     end))
   end)
 end
