@@ -41,7 +41,7 @@
   X(NO_CONNECTION,   0, "response: Connection lacks the token 'upgrade'")      \
   X(ACCEPT,          0, "response: Sec-WebSocket-Accept is missing or wrong")  \
   X(PROTOCOL,        0, "response: subprotocol was not offered")               \
-  X(EXTENSION,       0, "response: extension or parameter was not offered")
+  X(EXTENSION,       0, "response: extensions are no answer to what was offered")
 /* clang-format on */
 
 typedef enum dx_upgrade_error {

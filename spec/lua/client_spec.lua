@@ -199,7 +199,7 @@ describe("duplex.connect", function()
       local ws, message, id = duplex.connect(url, { open_timeout = 2, compression = true })
       assert.is_nil(ws)
       assert.equal("HANDSHAKE", id)
-      assert.equal("HANDSHAKE: response: extension or parameter was not offered", message)
+      assert.equal("HANDSHAKE: response: extensions are no answer to what was offered", message)
     end))
   end
 
