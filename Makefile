@@ -6,6 +6,8 @@
 #   make test     install what is missing, build, run the specs
 #   make check    all that CI does: lint, specs, sanitizers, counterparts
 #   make lint     warnings as errors, format, luacheck, layers, sizes, symbols
+#   make conformance  1000 compressed messages in each of 216 cases, both roles:
+#                 sections 12 and 13 of the Autobahn test suite (15 minutes)
 #   make bench    messages per CPU-second beside other servers (TLS=1 over TLS,
 #                 UWS=path adds one, BENCH="--only duplex" is passed on)
 #   make install  into PREFIX (default /usr/local), below DESTDIR if it is set
@@ -130,6 +132,11 @@ lint:
 check:
 	@tools/check
 
+conformance:
+	@tools/need check
+	$(AGAIN) all
+	@COUNT=1000 PATIENCE=4000 tools/test spec/counterparts/conformance_spec.lua
+
 bench:
 	@tools/need bench
 	$(AGAIN) all build/bench/load build/bench/floor
@@ -154,4 +161,4 @@ help:
 
 -include $(wildcard $(O)/*/*.d $(BUILD)/test/*.d)
 
-.PHONY: all tests demo test lint check bench install env clean help FORCE
+.PHONY: all tests demo test lint check conformance bench install env clean help FORCE

@@ -4,7 +4,7 @@
 
 local child = {}
 
-local DEADLINE = 40 -- seconds
+child.deadline = 40 -- seconds, of those that are started next
 
 local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
@@ -24,7 +24,7 @@ function child.start(...)
   -- sent. Lua 5.1 does not say how a program ended, so the outer one does.
   local line = ("echo $$; exec env LUA_PATH=%s LUA_CPATH=%s "
     .. "setpriv --pdeathsig TERM timeout --foreground -k 2 %d %s 2>&1"):format(
-    quote(package.path), quote(package.cpath), DEADLINE, table.concat(words, " "))
+    quote(package.path), quote(package.cpath), child.deadline, table.concat(words, " "))
   local status = os.tmpname()
   local pipe = assert(io.popen(("exec setpriv --pdeathsig TERM sh -c %s"):format(
     quote(("sh -c %s; echo $? >%s"):format(quote(line), status)))))
@@ -72,13 +72,11 @@ function methods:stop()
   self:finish()
 end
 
---- Runs a program to its end that prints a line "ok NAME" or "not ok NAME:
+--- Waits for the end of a program that prints a line "ok NAME" or "not ok NAME:
 --- WHY" for each case.
----@param ... string the program and its arguments
 ---@return table<string, string|boolean> results true, or why not, by name;
 --- of a case that was never reached: the whole output
-function child.results(...)
-  local self = child.start(...)
+function methods:results()
   local _, output = self:finish()
   local results = setmetatable({}, {
     __index = function() return "did not run:\n" .. output end,
@@ -96,5 +94,10 @@ function child.results(...)
   end
   return results
 end
+
+--- Runs such a program.
+---@param ... string the program and its arguments
+---@return table<string, string|boolean> results
+function child.results(...) return child.start(...):results() end
 
 return child
