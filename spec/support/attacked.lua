@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- attacked.lua [NAME=NUMBER ...]: a server to attack. The path chooses what its
+-- attacked.lua [NAME=NUMBER|true ...]: a server to attack. The path chooses what its
 -- handler does; options may be given smaller than any sane server has them.
 -- With DUPLEX_HOST in the environment it runs on that event loop.
 
@@ -33,7 +33,7 @@ end
 local options = { port = 0, subprotocols = { "chat", "superchat" } }
 for _, word in ipairs(arg) do
   local name, value = word:match("^(.-)=(.*)$")
-  options[name] = tonumber(value)
+  options[name] = tonumber(value) or value == "true"
 end
 
 -- Over plain HTTP: a body without an end.

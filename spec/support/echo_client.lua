@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- echo_client.lua URL [BYTES [SECONDS]]: connects again and again, and sends
--- every message back, until it is refused. BYTES is max_message, SECONDS is
--- open_timeout. Nothing but the public interface.
+-- echo_client.lua URL [BYTES [SECONDS ["compression"]]]: connects again and again,
+-- and sends every message back, until it is refused. BYTES is max_message, SECONDS
+-- is open_timeout. Nothing but the public interface.
 
 local duplex = require "duplex"
 
@@ -10,6 +10,7 @@ local options = {
   max_message = tonumber(arg[2]) or 1048576,
   open_timeout = tonumber(arg[3]) or 10,
   subprotocols = { "echo", "other" },
+  compression = arg[4] == "compression",
 }
 
 duplex.run(function()

@@ -117,12 +117,24 @@ function methods:kill()
   return finish(self)
 end
 
---- Kilobytes of memory that it holds.
-function methods:resident()
+local function memory(self, name)
   local file = assert(io.open("/proc/" .. self.pid .. "/status"))
   local text = file:read("*a")
   file:close()
-  return tonumber(text:match("VmRSS:%s*(%d+)"))
+  return tonumber(text:match(name .. ":%s*(%d+)"))
+end
+
+--- Kilobytes of memory that it holds.
+function methods:resident() return memory(self, "VmRSS") end
+
+--- Kilobytes of memory that body() makes it take at most, beside what it held.
+function methods:peak(body)
+  local file = assert(io.open("/proc/" .. self.pid .. "/clear_refs", "w"))
+  file:write("5")
+  file:close()
+  local before = memory(self, "VmHWM")
+  body()
+  return memory(self, "VmHWM") - before
 end
 
 --- Seconds of processor time that it used.
