@@ -9,6 +9,7 @@
 #   make conformance  1000 compressed messages in each of 216 cases, both roles:
 #                 sections 12 and 13 of the Autobahn test suite (15 minutes)
 #   make bench    messages per CPU-second beside other servers (TLS=1 over TLS,
+#                 COMPRESSION=1 of servers that compress,
 #                 UWS=path adds one, BENCH="--only duplex" is passed on)
 #   make install  into PREFIX (default /usr/local), below DESTDIR if it is set
 #   make clean
@@ -68,7 +69,8 @@ CORE_LUA := $(addprefix $(O)/lua/,core.o lprepared.o lhttp.o lbytes.o ltotals.o)
 LOOP_LUA := $(addprefix $(O)/lua/,loop.o llink.o lsocket.o task.o task51.o) $(BOTH_LUA)
 TLS_LUA := $(addprefix $(O)/lua/,ltls.o compat.o)
 TESTS := $(patsubst spec/core/%.c,$(BUILD)/test/%,$(wildcard spec/core/*_test.c))
-BENCH_C := $(addprefix bench/,load.c client.c echo.c fanout.c idle.c proc.c tls.c)
+BENCH_C := $(addprefix bench/,load.c client.c squeeze.c echo.c fanout.c idle.c \
+  proc.c tls.c)
 LUA_FILES = $(shell cd lua && find duplex -name '*.lua')
 
 AGAIN = @$(MAKE) --no-print-directory -j$(shell nproc 2>/dev/null || echo 1)
@@ -108,7 +110,7 @@ $(O)/flags $(O)/stamp: FORCE
 
 build/bench/load build/lint/load: $(BENCH_C) bench/load.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) $(SSL_CFLAGS) -o $@ $(BENCH_C) $(SSL_LIBS)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARNINGS) $(SSL_CFLAGS) $(Z_CFLAGS) -o $@ $(BENCH_C) $(SSL_LIBS) $(Z_LIBS)
 
 build/bench/floor build/lint/floor: bench/floor.c bench/floor_tls.c bench/floor.h \
     csrc/core/base64.c csrc/core/sha1.c
@@ -141,7 +143,7 @@ bench:
 	@tools/need bench
 	$(AGAIN) all build/bench/load build/bench/floor
 	@tools/npm bench || echo "bench: going on without npm"
-	@lua5.4 bench/run.lua $(if $(TLS),--tls) $(if $(UWS),--uws $(UWS)) $(BENCH)
+	@lua5.4 bench/run.lua $(if $(TLS),--tls) $(if $(COMPRESSION),--compression) $(if $(UWS),--uws $(UWS)) $(BENCH)
 
 install: all
 	cd lua && for f in $(LUA_FILES); do \

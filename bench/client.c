@@ -109,10 +109,10 @@ static size_t receive_some(const client *c, void *data, size_t room) {
 
 /* Returns false with errno set if no answer came: a server that has run out of
  * descriptors leaves connections in the backlog and says nothing. */
-static bool shake_hands(const client *c, int port) {
+static bool shake_hands(const client *c, const load_options *o) {
   char head[2048];
   size_t have = 0;
-  int length = snprintf(head, sizeof head, request, port, port);
+  int length = snprintf(head, sizeof head, request, o->port, o->port);
   send_all(c, head, (size_t)length);
   do {
     ssize_t n = client_receive(c, head + have, sizeof head - 1 - have);
@@ -125,8 +125,11 @@ static bool shake_hands(const client *c, int port) {
   } while (!strstr(head, "\r\n\r\n"));
   if (strncmp(head, "HTTP/1.1 101 ", 13) || !strstr(head, accept_value))
     load_fail("handshake refused: %s", head);
-  if (strcasestr(head, "\r\nSec-WebSocket-Extensions:"))
-    load_fail("the server compresses; turn that off to compare");
+  bool compresses = strcasestr(head, "\r\nSec-WebSocket-Extensions:");
+  if (compresses != (o->data != NULL))
+    load_fail("the server %s", compresses
+                                   ? "compresses; turn that off to compare"
+                                   : "does not compress");
   return true;
 }
 
@@ -134,7 +137,7 @@ bool client_open(client *c, const load_options *o, double patience) {
   *c = (client){.fd = connect_to(o->port, patience)};
   if (c->fd < 0)
     return false;
-  if ((!o->tls || tls_open(c)) && shake_hands(c, o->port))
+  if ((!o->tls || tls_open(c)) && shake_hands(c, o))
     return true;
   int why = errno;
   SSL_free(c->tls);
@@ -147,10 +150,9 @@ void client_nonblocking(const client *c) {
   fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
 }
 
-/* The header of RFC 6455 5.2 without the mask bit.  Returns its size. */
-static size_t write_head(uint8_t *p, bool text, size_t size) {
+size_t client_head(uint8_t *p, uint8_t first, size_t size) {
   size_t extra = size < 126 ? 0 : size < 65536 ? 2 : 8;
-  p[0] = text ? 0x81 : 0x82;
+  p[0] = first;
   p[1] = (uint8_t)(extra == 0 ? size : extra == 2 ? 126 : 127);
   for (size_t i = 0; i < extra; i++)
     p[2 + i] = (uint8_t)((uint64_t)size >> (8 * (extra - 1 - i)));
@@ -161,14 +163,16 @@ void client_frames(load_frames *f, size_t size, int inflight, bool text,
                    char first) {
   static const uint8_t key[4] = {0x37, 0xfa, 0x21, 0x3d};
   uint32_t noise = 1;
-  f->size = size;
-  f->head_length = write_head(f->head, text, size);
+  *f = (load_frames){.count = 1, .size = size};
+  f->head_length = client_head(f->head, text ? 0x81 : 0x82, size);
   f->reply_length = f->head_length + size;
-  f->frame_length = f->reply_length + sizeof key;
+  f->length = f->reply_length + sizeof key;
   f->payload = malloc(size + 1);
-  f->burst = malloc(f->frame_length * ((size_t)inflight + 1));
-  if (!f->payload || !f->burst)
+  f->burst = malloc(f->length * ((size_t)inflight + 1));
+  f->lengths = malloc(sizeof *f->lengths);
+  if (!f->payload || !f->burst || !f->lengths)
     load_fail("out of memory");
+  f->lengths[0] = f->length;
   for (size_t i = 0; i < size; i++) {
     noise = noise * 1664525u + 1013904223u;
     f->payload[i] = (uint8_t)(text ? 32 + (noise >> 24) % 95 : noise >> 24);
@@ -181,14 +185,19 @@ void client_frames(load_frames *f, size_t size, int inflight, bool text,
   for (size_t i = 0; i < size; i++)
     f->burst[f->head_length + 4 + i] = f->payload[i] ^ key[i & 3];
   for (int i = 1; i <= inflight; i++)
-    memcpy(f->burst + f->frame_length * (size_t)i, f->burst, f->frame_length);
+    memcpy(f->burst + f->length * (size_t)i, f->burst, f->length);
 }
 
 void client_check(const client *c, const load_frames *f) {
-  uint8_t *reply = malloc(f->reply_length);
+  uint8_t *reply = malloc(f->reply_length + 1);
   if (!reply)
     load_fail("out of memory");
-  send_all(c, f->burst, f->frame_length);
+  send_all(c, f->burst, f->lengths[0]);
+  if (!f->head_length) {
+    squeeze_check(c, f);
+    free(reply);
+    return;
+  }
   for (size_t have = 0; have < f->reply_length;)
     have += receive_some(c, reply + have, f->reply_length - have);
   if (memcmp(reply, f->head, f->head_length) ||

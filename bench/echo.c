@@ -22,7 +22,9 @@ typedef struct peer {
   client link;
   bool blocked;  /* waits for EPOLLOUT too */
   size_t at;     /* bytes of the current reply that have come */
-  size_t phase;  /* byte of the frame that is sent next */
+  squeeze reply; /* the same of replies of all lengths */
+  size_t phase;  /* byte of the frames that is sent next */
+  size_t next;   /* the frame that follows the window */
   size_t unsent; /* bytes of the window that have not left */
 } peer;
 
@@ -30,6 +32,7 @@ typedef struct bench {
   const load_frames *frames;
   int epoll;
   uint64_t replies;
+  uint64_t bytes; /* of payloads of replies that only they know the length of */
   uint8_t in[ROOM];
 } bench;
 
@@ -41,8 +44,8 @@ static void watch(bench *b, peer *p, int how) {
     load_fail("epoll_ctl: %s", strerror(errno));
 }
 
-/* All frames are the same, so where to go on after a short send is a matter of
- * counting: no queue, no copy. */
+/* Frames go round and round, so where to go on after a short send is a matter
+ * of counting: no queue, no copy. */
 static void send_window(bench *b, peer *p) {
   const load_frames *f = b->frames;
   while (p->unsent) {
@@ -52,7 +55,7 @@ static void send_window(bench *b, peer *p) {
     if (n < 0)
       break;
     p->unsent -= (size_t)n;
-    p->phase = (p->phase + (size_t)n) % f->frame_length;
+    p->phase = (p->phase + (size_t)n) % f->length;
   }
   if (p->blocked != (p->unsent > 0)) {
     p->blocked = p->unsent > 0;
@@ -60,10 +63,24 @@ static void send_window(bench *b, peer *p) {
   }
 }
 
+/* As many messages more may be on their way. */
+static void widen(const load_frames *f, peer *p, size_t messages) {
+  while (messages--) {
+    p->unsent += f->lengths[p->next];
+    p->next = p->next + 1 == f->count ? 0 : p->next + 1;
+  }
+}
+
 /* Step over n received bytes: headers are compared, payloads are not. */
 static size_t count_replies(bench *b, peer *p, const uint8_t *in, size_t n) {
   const load_frames *f = b->frames;
   size_t whole = 0;
+  if (!f->head_length) {
+    uint64_t before = p->reply.bytes;
+    whole = squeeze_step(&p->reply, in, n);
+    b->bytes += p->reply.bytes - before;
+    return whole;
+  }
   while (n) {
     size_t step;
     if (p->at < f->head_length) {
@@ -91,7 +108,8 @@ static size_t count_replies(bench *b, peer *p, const uint8_t *in, size_t n) {
 static size_t receive(bench *b, peer *p) {
   const load_frames *f = b->frames;
   size_t left = f->reply_length - p->at;
-  bool drop = !p->link.tls && p->at >= f->head_length && left > ROOM / 4;
+  bool drop = f->head_length && !p->link.tls && p->at >= f->head_length &&
+              left > ROOM / 4;
   ssize_t n = drop ? recv(p->link.fd, NULL, left, MSG_TRUNC)
                    : client_receive(&p->link, b->in, ROOM);
   if (n < 0 && errno == EAGAIN)
@@ -105,12 +123,11 @@ static size_t receive(bench *b, peer *p) {
 }
 
 static void on_readable(bench *b, peer *p) {
-  const load_frames *f = b->frames;
   size_t whole = receive(b, p);
   while (client_pending(&p->link))
     whole += receive(b, p);
   b->replies += whole;
-  p->unsent += whole * f->frame_length;
+  widen(b->frames, p, whole);
   if (whole && !p->blocked)
     send_window(b, p);
 }
@@ -149,7 +166,7 @@ static peer *open_all(bench *b, const load_options *o) {
     watch(b, &peers[i], EPOLL_CTL_ADD);
   }
   for (int i = 0; i < o->connections; i++) {
-    peers[i].unsent = b->frames->frame_length * (size_t)o->inflight;
+    widen(b->frames, &peers[i], (size_t)o->inflight);
     send_window(b, &peers[i]);
   }
   return peers;
@@ -158,7 +175,10 @@ static peer *open_all(bench *b, const load_options *o) {
 void echo_run(const load_options *o) {
   static bench b;
   load_frames frames;
-  client_frames(&frames, o->size, o->inflight, o->text, 0);
+  if (o->data)
+    squeeze_frames(&frames, o);
+  else
+    client_frames(&frames, o->size, o->inflight, o->text, 0);
   b.frames = &frames;
   b.epoll = epoll_create1(EPOLL_CLOEXEC);
   peer *peers = open_all(&b, o);
@@ -166,12 +186,15 @@ void echo_run(const load_options *o) {
   double start = run_until(&b, load_now() + o->warmup);
   double cpu = o->pid ? proc_cpu(o->pid) : 0;
   clock_t own = clock();
-  b.replies = 0;
+  b.replies = b.bytes = 0;
   double end = run_until(&b, start + o->seconds);
   cpu = o->pid ? proc_cpu(o->pid) - cpu : 0;
   printf("messages %llu seconds %.4f server_cpu %.6f load_cpu %.3f",
          (unsigned long long)b.replies, end - start, cpu,
          (double)(clock() - own) / CLOCKS_PER_SEC);
+  if (o->data)
+    printf(" ratio %.4f",
+           (double)b.bytes / ((double)b.replies * (double)o->size));
   if (o->tls)
     printf(" cipher %s", tls_cipher(peers[0].link.tls));
   putchar('\n');

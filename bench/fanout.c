@@ -99,7 +99,7 @@ static int start_echo(const load_options *o, double start, double end) {
 
 static void publish(fanout *f) {
   const load_frames *p = f->frames;
-  size_t n = p->frame_length * (size_t)f->o->inflight;
+  size_t n = p->length * (size_t)f->o->inflight;
   if (client_send(&f->publisher, p->burst, n) != (ssize_t)n)
     load_fail("publish: %s", strerror(errno));
   f->published += (uint64_t)f->o->inflight * (uint64_t)f->o->connections;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* idle.c - hold connections that say nothing, and see what the server keeps
- * for each of them. */
+/* idle.c - hold connections that say nothing, or no more, and see what the
+ * server keeps for each of them. */
 #include "load.h"
 
 #include <errno.h>
@@ -54,7 +54,10 @@ static bool answer(int epoll, int milliseconds) {
   return true;
 }
 
-static void open_more(int epoll, const load_options *o, int count) {
+/* With 'frames' each exchanges a message, which makes what it is compressed
+ * with. */
+static void open_more(int epoll, const load_options *o, int count,
+                      const load_frames *frames) {
   client *clients = calloc((size_t)count, sizeof *clients);
   if (!clients)
     load_fail("out of memory");
@@ -66,6 +69,8 @@ static void open_more(int epoll, const load_options *o, int count) {
       return;
     }
     opened++;
+    if (frames)
+      client_check(c, frames);
     client_nonblocking(c);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &e);
@@ -96,10 +101,13 @@ static uint64_t settled_memory(int epoll, pid_t pid) {
 void idle_run(const load_options *o) {
   int epoll = epoll_create1(EPOLL_CLOEXEC);
   uint64_t before = 0, after = 0;
-  open_more(epoll, o, FIRST);
+  load_frames made, *frames = o->data ? &made : NULL;
+  if (frames)
+    squeeze_frames(frames, o);
+  open_more(epoll, o, FIRST, frames);
   if (o->pid)
     before = settled_memory(epoll, o->pid);
-  open_more(epoll, o, o->connections);
+  open_more(epoll, o, o->connections, frames);
   if (o->pid)
     after = settled_memory(epoll, o->pid);
   printf("open %d lost %d before %llu after %llu\n", opened - FIRST, lost,

@@ -22,8 +22,11 @@ static const char usage[] =
     "load echo --port P [--connections C] [--size BYTES] [--inflight K]\n"
     "          [--seconds S] [--warmup S] [--text | --binary] [--tls] [--pid "
     "PID]\n"
+    "          [--data FILE]\n"
     "  sends messages to an echo server on 127.0.0.1 and prints\n"
     "  messages N seconds S server_cpu S load_cpu S [cipher NAME]\n"
+    "  with --data they are pieces of that file, compressed, and it prints\n"
+    "  how many bytes of the answers there are for each of theirs: ratio R\n"
     "load fanout --port P [--connections C] [--size BYTES] [--inflight K]\n"
     "            [--seconds S] [--warmup S] [--text | --binary] [--tls] [--pid "
     "PID]\n"
@@ -31,7 +34,8 @@ static const char usage[] =
     "  messages N seconds S server_cpu S load_cpu S p50 S p99 S worst S\n"
     "  where the latter are those of an echo beside\n"
     "load idle --port P [--connections C] [--tls] [--pid PID] [--hold]\n"
-    "  opens connections that say nothing and prints\n"
+    "          [--data FILE --size BYTES]\n"
+    "  opens connections that say nothing, or one message, and prints\n"
     "  open N lost N before BYTES after BYTES\n"
     "  with --hold it keeps them until stdin is closed\n"
     "load start COMMAND...\n"
@@ -116,6 +120,7 @@ static void parse(load_options *o, int argc, char **argv) {
       {"seconds",     required_argument, NULL, 't'},
       {"warmup",      required_argument, NULL, 'w'},
       {"pid",         required_argument, NULL, 'i'},
+      {"data",        required_argument, NULL, 'd'},
       {"text",        no_argument,       NULL, 'x'},
       {"binary",      no_argument,       NULL, 'b'},
       {"hold",        no_argument,       NULL, 'h'},
@@ -130,6 +135,7 @@ static void parse(load_options *o, int argc, char **argv) {
     case 't': o->seconds = number("seconds", 0, 15); break;
     case 'w': o->warmup = number("warmup", 0, 3); break;
     case 'i': o->pid = (pid_t)number("pid", 1, 1 << 22); break;
+    case 'd': o->data = optarg; break;
     case 'x': o->text = true; break;
     case 'b': o->text = false; break;
     case 'h': o->hold = true; break;

@@ -18,17 +18,23 @@ typedef struct load_options {
   size_t size;
   double seconds, warmup;
   bool text, hold, tls;
+  const char *data; /* a file: its pieces are sent, compressed; or NULL */
   pid_t pid;
 } load_options;
 
-/* The one message that is sent, and the head that every reply must have.
- * 'burst' holds inflight + 1 copies of the frame, so that any number of
- * messages up to inflight leaves in one send, from any byte of a frame. */
+/* The messages that are sent, over and over: one, or of a file all pieces.
+ * 'burst' holds their frames, and then the first 'inflight' of them again, so
+ * that any number of messages up to inflight leaves in one send, from any byte
+ * of a frame. */
 typedef struct load_frames {
   uint8_t *burst, *payload;
-  size_t frame_length, size, reply_length;
-  uint8_t head[10]; /* the header of a reply: unmasked, shortest form */
-  size_t head_length;
+  size_t *lengths; /* of each frame */
+  size_t count;    /* of frames */
+  size_t length;   /* of all of them */
+  size_t size;     /* of a message */
+  /* Where nothing is compressed all replies have the same head: */
+  uint8_t head[10]; /* unmasked, shortest form */
+  size_t head_length, reply_length;
 } load_frames;
 
 _Noreturn void load_fail(const char *format, ...)
@@ -62,6 +68,24 @@ void client_frames(load_frames *f, size_t size, int inflight, bool text,
 
 /* Send one message and compare every byte of the reply, blocking. */
 void client_check(const client *c, const load_frames *f);
+
+/* The header of RFC 6455 5.2 without the mask bit.  Returns its size. */
+size_t client_head(uint8_t *p, uint8_t first, size_t size);
+
+/* squeeze.c: the same for compressed messages; the pieces of a file. */
+void squeeze_frames(load_frames *f, const load_options *o);
+void squeeze_check(const client *c, const load_frames *f);
+
+/* What has been received of replies whose length only they say. */
+typedef struct squeeze {
+  uint8_t head[10];
+  size_t have;    /* bytes of the head */
+  uint64_t left;  /* bytes of the payload that have not come */
+  uint64_t bytes; /* of payloads so far */
+} squeeze;
+
+/* Step over n received bytes.  Returns how many replies they complete. */
+size_t squeeze_step(squeeze *s, const uint8_t *in, size_t n);
 
 /* tls.c: OpenSSL below a client. */
 bool tls_open(client *c); /* false, as client_open */

@@ -72,6 +72,38 @@ function rows.publishers(here, publish)
   return servers
 end
 
+--- Servers that compress, as above, with a compressor for each connection or
+--- one for all.
+---@param uws? string an executable that was named on the command line
+function rows.compressors(here, uws)
+  local servers = {}
+  local function both(name, command, check, needs)
+    for _, kind in ipairs { "dedicated", "shared" } do
+      table.insert(servers, {
+        name = name .. " " .. kind, kind = kind,
+        command = command:format(kind), check = check, needs = needs,
+      })
+    end
+  end
+  local duplex = "bin/duplex echo --host 127.0.0.1 --compression=%s --port"
+  local js = "node " .. rows.quote(here .. "/echo.js")
+  local py = "/usr/bin/python3 " .. rows.quote(here .. "/echo.py")
+  both("duplex", "tools/run lua5.4 " .. duplex, "test -x bin/duplex", "make, which builds it")
+  if uws then
+    both("uws", rows.quote(uws) .. " %s", "test -x " .. rows.quote(uws), "--uws PATH")
+  end
+  both("ws", js .. " --compression=%s", js, "Node.js, and npm ci in " .. here)
+  both("websockets", py .. " --compression=%s", py, "the package python3-websockets")
+  return servers
+end
+
+--- What they get: text, or what cannot be made smaller.
+rows.payloads = {
+  { name = "json", size = 1024, text = true },
+  { name = "prose", size = 4096, text = true },
+  { name = "noise", size = 4096 },
+}
+
 --- Keys of certificates, as 'openssl req -newkey' takes them.
 rows.keys = {
   ec = "ec -pkeyopt ec_paramgen_curve:P-256",

@@ -6,6 +6,7 @@
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/?.lua;" .. package.path
+local compression = require "compression"
 local fanout = require "fanout"
 local processes = require "processes"
 local rows = require "rows"
@@ -26,6 +27,7 @@ usage: lua5.4 bench/run.lua [options]
   --key NAME           of the certificate that --tls makes: ec or rsa (%s)
   --uws PATH           a uWebSockets echo server; its last argument is a port,
                        with --tls a certificate and a key come before it
+  --compression        servers that compress, and nothing else
   --publish PATH       one for the fan-out, which answers as fanout.c says
   --pin                keep servers on CPU 0 and the load generator on CPU 1
   --build DIR          where load and floor have been built (%s)]]
@@ -54,7 +56,7 @@ local function stop_with_usage(problem)
 end
 
 local function parse_arguments()
-  local flags = { text = true, pin = true, tls = true }
+  local flags = { text = true, pin = true, tls = true, compression = true }
   local numbers = {
     rounds = true, seconds = true, connections = true, idle = true,
     subscribers = true,
@@ -286,6 +288,10 @@ end
 
 local function main()
   parse_arguments()
+  if options.compression then
+    local servers = available(rows.compressors(here, options.uws))
+    return compression.run(options, servers, rows.payloads)
+  end
   local echoes, fanouts = {}, {}
   for _, workload in ipairs(choose(workloads, options.workload)) do
     table.insert(workload.fanout and fanouts or echoes, workload)
