@@ -22,7 +22,8 @@ local function json(random, number, size)
   local kinds = { "temperature", "pressure", "humidity", "voltage", "current", "speed", "level", "flow" }
   local units = { "C", "hPa", "%", "V", "A", "m/s", "mm", "l/s" }
   local places = { "Lisboa", "Oslo", "Wien", "Praha", "Zagreb", "Tallinn", "Riga", "Cork" }
-  local head = ('{"type":"update","sequence":%d,"channel":"sensors/%s/%d","time":"2026-11-%02dT%02d:%02d:%02dZ","readings":[')
+  local head = ('{"type":"update","sequence":%d,"channel":"sensors/%s/%d",'
+    .. '"time":"2026-11-%02dT%02d:%02d:%02dZ","readings":[')
     :format(100000 + number, places[random(8)], random(500), random(28), random(24) - 1, random(60) - 1, random(60) - 1)
   local list, length = {}, #head + 2
   while true do

@@ -21,6 +21,7 @@
 #include "proxy.h"
 #include "queue.h"
 #include "random.h"
+#include "tap.h"
 #include "totals.h"
 
 typedef enum dx_state {
@@ -29,18 +30,6 @@ typedef enum dx_state {
   DX_CLOSING, /* our close frame is out or on its way */
   DX_CLOSED   /* over; the outbox may still have to be sent */
 } dx_state;
-
-typedef struct dx_conn dx_conn;
-
-/* Sees what passes through connections, for people who look for a mistake
- * (docs/design.md says why).  DX_SEEN_HEAD: a whole HTTP head of the peer;
- * DX_SEEN_IN: bytes of frames as they came, some of a frame or several;
- * DX_SEEN_OUT: bytes that go out, HTTP too while the state is DX_HANDSHAKE. */
-typedef enum dx_seen { DX_SEEN_HEAD, DX_SEEN_IN, DX_SEEN_OUT } dx_seen;
-typedef struct dx_tap {
-  void (*see)(struct dx_tap *tap, const dx_conn *c, dx_seen what,
-              const uint8_t *p, size_t n);
-} dx_tap;
 
 /* What the connections of one Lua state share. */
 typedef struct dx_shared {
@@ -98,6 +87,15 @@ struct dx_conn {
   uint32_t control_second; /* which that is */
   dx_http_scan scan;
 };
+
+/* Nobody looks, as a rule: what then has to be done is as little as can be. */
+__attribute__((cold)) void dx_conn_show(const dx_conn *c, dx_seen what,
+                                        const void *p, size_t n);
+static inline void dx_conn_see(const dx_conn *c, dx_seen what, const void *p,
+                               size_t n) {
+  if (c->shared && c->shared->tap)
+    dx_conn_show(c, what, p, n);
+}
 
 static inline dx_spare *dx_conn_spare(const dx_conn *c) {
   return c->shared ? &c->shared->spare : NULL;

@@ -80,7 +80,7 @@ binary = table.concat(binary)
 local function exchange(ws, wanted)
   local agreed = ws.extensions
   assert.truthy(agreed:find("^permessage%-deflate"), agreed)
-  local report, lines = reporting.new(ws), nil
+  local report = reporting.new(ws)
   for i, data in ipairs { TEXT, TEXT, "", binary, TEXT:sub(1, 300), TEXT } do
     local kind = data == binary and "binary" or "text"
     assert(ws:send(data, kind))
@@ -89,7 +89,7 @@ local function exchange(ws, wanted)
     assert.equal(kind, its_kind)
     report("note")
   end
-  lines = report():gmatch("\n(%d+) (%d+)")
+  local lines = report():gmatch("\n(%d+) (%d+)")
   local first, second = { lines() }, { lines() }
   for i, side in ipairs { "server", "client" } do
     local fresh, bits = side .. "_no_context_takeover", side .. "_max_window_bits"

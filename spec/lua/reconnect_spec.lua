@@ -593,18 +593,18 @@ describe("messages of a client that stays connected", function()
     local count = 0
     local server = serve(function(ws)
       count = count + 1
-      local peer = duplex.rpc(ws, { methods = { number = function() return count end } })
+      local calls = duplex.rpc(ws, { methods = { number = function() return count end } })
       duplex.spawn(function()
         duplex.sleep(0.02)
         ws:close(1012)
       end)
-      peer:run()
+      calls:run()
     end)
     local client = reconnect(server.url)
     for expected = 1, 2 do
-      local peer = duplex.rpc(assert(client:next(PATIENCE)))
-      assert.equal(expected, peer:call("number"))
-      peer:run()
+      local calls = duplex.rpc(assert(client:next(PATIENCE)))
+      assert.equal(expected, calls:call("number"))
+      calls:run()
     end
     client:close()
   end))

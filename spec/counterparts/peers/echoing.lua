@@ -23,11 +23,10 @@ end
 
 -- A server that is refused what it wants of a client asks the next time.
 local function connect(url)
-  local fresh, id = false, nil
+  local fresh = false
   repeat
     local compression = { client_no_context_takeover = fresh, client_max_window_bits = 15 }
-    local ws
-    ws, _, id = duplex.connect(url, { compression = compression, max_message = LARGE })
+    local ws, _, id = duplex.connect(url, { compression = compression, max_message = LARGE })
     if ws then
       fresh = false
       echo(ws)
