@@ -87,9 +87,16 @@ local function check_connection(ws)
   end
 end
 
+---@class duplex.JsonOptions see docs/options.md
+---@field codec? duplex.Codec|table { encode, decode [, null] [, empty_array] }; default: lua-cjson
+---@field max_depth? integer (default 128) tables within tables
+---@field kind? "text"|"binary" (default "text") of the messages
+---@field strict? boolean (default false) close for what is not JSON
+---@field on_invalid? fun(message: string, raw: string) is told what messages() leaves out
+
 --- JSON over a connection.
 ---@param ws duplex.Connection
----@param given? { codec: table?, max_depth: integer?, kind: string?, strict: boolean?, on_invalid: function? }
+---@param given? duplex.JsonOptions
 ---@return duplex.Json
 local function new(_, ws, given)
   check_connection(ws)
@@ -104,7 +111,7 @@ end
 return function()
   ---@class duplex.JsonPart: duplex.Codec
   ---@field codec fun(given: table): duplex.Codec
-  ---@overload fun(ws: duplex.Connection, options?: table): duplex.Json
+  ---@overload fun(ws: duplex.Connection, options?: duplex.JsonOptions): duplex.Json
   local json = {}
 
   --- A codec with the functions of duplex.json: by another library, or by

@@ -197,6 +197,21 @@ return function(duplex)
 
   -- ---- making peers ----
 
+  ---@class duplex.RpcOptions see docs/options.md
+  ---@field methods? table<string, duplex.RpcMethod>|fun(name: string): duplex.RpcMethod?
+  ---@field around? fun(call: duplex.RpcCall, next: fun(): any, duplex.RpcError?): any, duplex.RpcError?
+  ---@field concurrency? integer (default 16) methods that run at once
+  ---@field timeout? number|false (seconds, default 30) for answers
+  ---@field max_calls? integer (default 1000) calls of ours that wait
+  ---@field max_batch? integer (default 100) calls in one batch of the peer
+  ---@field max_held? integer (bytes, default 16777216) of the peer's calls that wait
+  ---@field codec? duplex.Codec|table
+  ---@field max_depth? integer (default 128) tables within tables
+  ---@field log? false|fun(level: string, message: string, fields: table)
+
+  ---@alias duplex.RpcMethod fun(params: table, peer: duplex.RpcPeer): any, duplex.RpcError?
+  ---@alias duplex.RpcCall { method: string, params: table, peer: duplex.RpcPeer, notification: boolean }
+
   local function new(_, ws, given)
     local kind = type(ws)
     if kind ~= "userdata" and kind ~= "table" then
@@ -224,7 +239,7 @@ return function(duplex)
   end
 
   ---@class duplex.RpcPart
-  ---@overload fun(ws: duplex.Connection, options?: table): duplex.RpcPeer
+  ---@overload fun(ws: duplex.Connection, options?: duplex.RpcOptions): duplex.RpcPeer
   local rpc = {
     PARSE_ERROR = -32700, INVALID_REQUEST = -32600, METHOD_NOT_FOUND = -32601,
     INVALID_PARAMS = -32602, INTERNAL_ERROR = -32603,

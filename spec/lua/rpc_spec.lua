@@ -492,6 +492,31 @@ describe("a call of ours", function()
     assert.equal(3, next_call(raw).id)
   end))
 
+  it("waits to be sent while 1 MiB of others is not answered, unless a method makes it", run(function()
+    local peer, raw = calling { methods = { back = function(_, p) return p:call("name") end } }
+    local reading, text = both.task(peer.run, peer), ("x"):rep(100000)
+    local results, seen = {}, {}
+    for i = 1, 12 do results[i] = both.task(peer.call, peer, "big", { text }) end
+    local late = both.task(peer.call, peer, "big", { text }, 0.01)
+    for i = 1, 10 do seen[i] = next_call(raw).id end
+    assert.equal("TIMEOUT", select(3, raw:receive(0.05)))
+    assert.equal("TIMEOUT", select(3, late()))
+    -- What a method calls comes at once.
+    raw:send('{"jsonrpc":"2.0","method":"back","id":"b"}')
+    local name = next_call(raw)
+    assert.equal("name", name.method)
+    raw:send('{"jsonrpc":"2.0","result":"Ana","id":' .. name.id .. "}")
+    assert.same({ jsonrpc = "2.0", result = "Ana", id = "b" }, next_call(raw))
+    for i = 1, 2 do
+      raw:send('{"jsonrpc":"2.0","result":true,"id":' .. seen[i] .. "}")
+      seen[10 + i] = next_call(raw).id
+    end
+    for i = 3, 12 do raw:send('{"jsonrpc":"2.0","result":true,"id":' .. seen[i] .. "}") end
+    for i = 1, 12 do assert.is_true((results[i]())) end
+    raw:close()
+    assert.is_true((reading()))
+  end))
+
   it("raises for what cannot be called", run(function()
     local peer, raw = calling()
     both.raises("the method must be a string, got nil", peer.call, peer)
