@@ -186,6 +186,11 @@ describe("a call that comes", function()
     end
   end))
 
+  it("is a call when it has a method, whatever else it has", run(function()
+    local raw = serving(SPECIFIED)
+    assert.equal(5, ask(raw, '{"jsonrpc":"2.0","method":"sum","params":[5],"result":1,"error":2,"id":1,"more":{}}').result)
+  end))
+
   it("is a parse error when it is no JSON, too deep, or binary", run(function()
     local raw = serving(SPECIFIED, { max_depth = 5 })
     local answer = failed(-32700, "Parse error", null)
@@ -724,6 +729,20 @@ describe("two peers", function()
         assert.equal(200000, result)
       end
     end)
+  end))
+
+  it("go on with methods that have their answers before they begin others", run(function()
+    local raw = serving({
+      ask = function(_, p) return p:call("name") end,
+      quick = function() duplex.sleep(0) end,
+    }, { concurrency = 1 })
+    raw:send('{"jsonrpc":"2.0","method":"ask","id":"ask"}')
+    local call = json.decode((raw:receive(5)))
+    for i = 1, 20 do raw:send('{"jsonrpc":"2.0","method":"quick","id":' .. i .. "}") end
+    raw:send('{"jsonrpc":"2.0","result":"Ana","id":' .. call.id .. "}")
+    local order = {}
+    for i = 1, 21 do order[json.decode((raw:receive(5))).id] = i end
+    assert.is_true(order.ask < 5, "it was number " .. order.ask)
   end))
 
   it("stop when the connection ends in the middle of methods and calls", run(function()
