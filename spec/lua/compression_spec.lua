@@ -175,6 +175,19 @@ describe("one message for many", function()
     end)
   end))
 
+  it("counts in the numbers of its server with the bytes that programs have", run(function()
+    local server
+    both.socket(function(a, b, serving)
+      server = serving
+      for _ = 1, 2 do duplex.broadcast({ [b] = true }, text) end
+      b:send(text)
+      for _ = 1, 3 do assert.equal(text, (a:receive(1))) end
+      assert.equal(3, server:metrics().messages.sent.text)
+      assert.equal(3 * #text, server:metrics().bytes.sent.text)
+      assert.equal(3, b:stats().messages_out)
+    end, { compression = true }, { compression = true })
+  end))
+
   it("is sent as it is where that is smaller, or asked for", run(function()
     each_kind(function(clients, conns)
       local dice = {}
