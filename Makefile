@@ -43,6 +43,10 @@ SSL_CFLAGS ?= $(shell pkg-config --cflags openssl 2>/dev/null)
 SSL_LIBS ?= $(or $(shell pkg-config --libs openssl 2>/dev/null),-lssl -lcrypto)
 Z_CFLAGS ?= $(shell pkg-config --cflags zlib 2>/dev/null)
 Z_LIBS ?= $(or $(shell pkg-config --libs zlib 2>/dev/null),-lz)
+# Quicker than zlib for messages of their own; LIBDEFLATE= does without.
+LIBDEFLATE ?= $(shell pkg-config --exists libdeflate 2>/dev/null && echo yes)
+DEFLATE_CFLAGS = $(if $(LIBDEFLATE),-DDX_LIBDEFLATE $(shell pkg-config --cflags libdeflate))
+DEFLATE_LIBS = $(if $(LIBDEFLATE),$(or $(shell pkg-config --libs libdeflate 2>/dev/null),-ldeflate))
 UV_LIBS ?= $(or $(shell pkg-config --libs libuv 2>/dev/null),-luv)
 
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
@@ -55,7 +59,8 @@ endif
 # sanitizers find at exit would have no names.
 ALL_LDFLAGS = $(SAN_CFLAGS) -Wl,-z,nodelete $(LDFLAGS)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) \
-  $(CFLAGS) $(SAN_CFLAGS) $(LUA_CFLAGS) $(UV_CFLAGS) $(SSL_CFLAGS) $(Z_CFLAGS)
+  $(CFLAGS) $(SAN_CFLAGS) $(LUA_CFLAGS) $(UV_CFLAGS) $(SSL_CFLAGS) $(Z_CFLAGS) \
+  $(DEFLATE_CFLAGS)
 # Modules of different sources do not work together: they compare this number.
 STAMP := $(shell cat csrc/*/*.[ch] csrc/core/errors.def | cksum | tr -d ' ')
 STAMPED := $(addprefix $(O)/lua/,core.o loop.o ltls.o)
@@ -81,11 +86,11 @@ all: $(addprefix $(M)/,core.so loop.so tls.so)
 tests: all $(TESTS)
 
 $(M)/core.so: $(CORE_LUA) $(CORE)
-$(M)/core.so: LIBS = $(Z_LIBS)
+$(M)/core.so: LIBS = $(Z_LIBS) $(DEFLATE_LIBS)
 $(M)/loop.so: $(LOOP_LUA) $(NET) $(CORE)
-$(M)/loop.so: LIBS = $(UV_LIBS) $(Z_LIBS)
+$(M)/loop.so: LIBS = $(UV_LIBS) $(Z_LIBS) $(DEFLATE_LIBS)
 $(M)/tls.so: $(TLS_LUA) $(TLS) $(CORE)
-$(M)/tls.so: LIBS = $(SSL_LIBS) $(Z_LIBS)
+$(M)/tls.so: LIBS = $(SSL_LIBS) $(Z_LIBS) $(DEFLATE_LIBS)
 $(M)/%.so:
 	@mkdir -p $(@D)
 	$(CC) -shared $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
@@ -99,7 +104,7 @@ $(STAMPED): DEFINES = -DDX_BUILD='"$(STAMP)"'
 
 $(BUILD)/test/%: spec/core/%.c $(CORE) $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE) $(Z_LIBS)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE) $(Z_LIBS) $(DEFLATE_LIBS)
 
 # Files that change only when their text does.
 $(O)/flags: TEXT = $(CC) $(ALL_CFLAGS)

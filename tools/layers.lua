@@ -53,7 +53,7 @@ local LUA = {
 }
 
 -- Headers for one file alone.
-local ONLY = { ["csrc/core/deflate.c"] = set "zlib.h" }
+local ONLY = { ["csrc/core/deflate.c"] = set "zlib.h libdeflate.h" }
 
 local problems = 0
 local function problem(file, line, text, ...)

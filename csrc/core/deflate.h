@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * deflate.h - messages compressed and inflated (RFC 7692 7.2): what one
  * connection needs for it, and what all of a Lua state share.  The one place
- * that knows zlib.
+ * that knows zlib, and libdeflate.
  *
  * Memory: a dx_deflate belongs to its connection, its contexts come with the
  * first message that needs them.  Where no context outlives a message, the
@@ -102,7 +102,8 @@ dx_error dx_deflate_put(dx_deflate *d, dx_buffer *out, dx_spare *spare,
 typedef struct dx_packed {
   struct dx_packed *next;
   uint8_t bits, level, memory;
-  size_t n; /* 0: it is better sent as it is */
+  uint8_t reset; /* for peers that forget each message, and only for these */
+  size_t n;      /* 0: it is better sent as it is */
   uint8_t bytes[];
 } dx_packed;
 
