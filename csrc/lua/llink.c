@@ -24,6 +24,7 @@ static lloop *loop_of(const dx_link *l) { return (lloop *)dx_link_loop(l); }
 void llink_input(dx_link *l) {
   lloop *loop = loop_of(l);
   ltask *reader = l->reader;
+  loop->taken = 0;
   if (reader) {
     ltask_stop_waiting(loop, reader, LWOKEN);
     if (reader->co) /* the main thread goes on by itself */
@@ -108,6 +109,18 @@ static int report_end(lua_State *L, lloop *loop, lconn *c) {
 
 static int receive_k(lua_State *L, int status, lua_KContext ctx);
 
+/* However many messages came at once, others have their turn after so long. */
+#define TURN_AT_MOST 0.01 /* seconds */
+
+static int is_over_time(lua_State *L, lloop *loop, double deadline) {
+  if (++loop->taken % 8) /* to look at the clock costs something too */
+    return 0;
+  const ltask *t = loop->current;
+  double now = dx_loop_clock();
+  return now - loop->net.now > TURN_AT_MOST && deadline > now && t &&
+         t->co == L && lua_isyieldable(L);
+}
+
 /* The main thread goes on where it waited, rather than one call deeper with
  * each wake-up: a peer decides how many of these there are. */
 static int go_on(lua_State *L, int status, lua_KContext ctx) {
@@ -121,6 +134,9 @@ static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
                    double deadline) {
   dx_event ev;
   dx_link *l;
+  if (is_over_time(L, loop, deadline))
+    return ltask_pause(L, loop, loop->current, deadline, (lua_KContext)c,
+                       receive_k);
 again:
   l = c->transport;
   dx_kind kind = dx_conn_next(&c->conn, &ev, loop->net.now);

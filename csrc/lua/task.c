@@ -130,6 +130,21 @@ int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
   return k(L, LUA_YIELD, ctx);
 }
 
+int ltask_pause(lua_State *L, lloop *loop, ltask *t, double deadline,
+                lua_KContext ctx, lua_KFunction k) {
+#ifdef DX_NO_CONTINUATIONS
+  int yielded = ltask_suspend(L, t, ctx, k);
+#endif
+  t->deadline = deadline;
+  t->why = LWOKEN;
+  ltask_link(&loop->ready, t);
+#ifdef DX_NO_CONTINUATIONS
+  return yielded;
+#else
+  return lua_yieldk(L, 0, ctx, k);
+#endif
+}
+
 #ifndef DX_NO_CONTINUATIONS
 static int return_all(lua_State *L, int status, lua_KContext ctx) {
   (void)status;

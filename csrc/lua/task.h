@@ -59,8 +59,9 @@ typedef struct lloop {
   uv_signal_t interrupts[2]; /* SIGINT and SIGTERM, while run() runs */
   int signal;                /* one of these that came */
   uv_signal_t *signals[8];   /* those that signal() was asked for */
-  uint8_t signals_came;      /* and that nobody has taken yet, by bit */
-  ltask *signal_waiters;     /* list; 'what' has their bits */
+  uint32_t taken; /* messages since an event: to look at the clock sometimes */
+  uint8_t signals_came;  /* and that nobody has taken yet, by bit */
+  ltask *signal_waiters; /* list; 'what' has their bits */
 } lloop;
 
 /* The loop of this state, from the first upvalue of a function. */
@@ -97,6 +98,11 @@ ltask *ltask_self(lua_State *L, lloop *loop);
  * k(L, status, ctx); to be returned: return ltask_wait(...).  t->why tells. */
 int ltask_wait(lua_State *L, lloop *loop, ltask *t, ltask **list,
                double deadline, lua_KContext ctx, lua_KFunction k);
+
+/* Let others have their turn, events included, then go on with k; as
+ * ltask_wait, but for tasks only. */
+int ltask_pause(lua_State *L, lloop *loop, ltask *t, double deadline,
+                lua_KContext ctx, lua_KFunction k);
 
 /* return ltask_call(L): call the function at index 1, which may wait, with the
  * arguments above it, and return what it returns.  For functions that are made

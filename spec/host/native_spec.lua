@@ -14,6 +14,31 @@ local function stderr_of(fn)
 end
 
 describe("duplex.run", function()
+  it("lets others have their turn when one connection has many messages at once", run(function()
+    local started, handled, count = duplex.event(), 0, 60
+    local server = assert(duplex.serve({ log = false }, function(ws)
+      local text = ws:receive()
+      while text do
+        if text == "work" then
+          local done = os.clock() + 0.002
+          while os.clock() < done do end
+          handled = handled + 1
+          started:set()
+        else
+          ws:send(text)
+        end
+        text = ws:receive()
+      end
+    end))
+    local busy, other = duplex.connect(server.url), duplex.connect(server.url)
+    for _ = 1, count do busy:send("work") end
+    started:wait()
+    other:send("hello")
+    assert.equal("hello", (other:receive()))
+    assert.is_true(handled < count)
+    while handled < count do duplex.sleep(0.01) end
+  end))
+
   it("returns what main returns", function()
     assert.same({ n = 3, 1, nil, "three" }, table.pack(duplex.run(function() return 1, nil, "three" end)))
     assert.same({ n = 0 }, table.pack(duplex.run(function() end)))
