@@ -102,6 +102,24 @@ describe("duplex.prepare", function()
     assert.equal("between", (b:receive()))
   end)
 
+  it("is counted as other messages are, however it is sent", run(function()
+    for _, compression in ipairs { true, false } do
+      both.socket(function(_, ws, server)
+        local large, small = duplex.prepare(("l"):rep(300000)), duplex.prepare(("s"):rep(1000), "binary")
+        for _ = 1, 2 do
+          ws:send(large)
+          duplex.broadcast(server.connections, large)
+          ws:try_send(small)
+          duplex.broadcast(server.connections, small.data, "binary")
+        end
+        assert.equal(8, ws:stats().messages_out)
+        local metrics = server:metrics()
+        assert.same({ text = 4, binary = 4 }, metrics.messages.sent)
+        assert.same({ text = 4 * 300000, binary = 4 * 1000 }, metrics.bytes.sent)
+      end, { compression = compression }, { compression = compression, max_outbox = 1e7 })
+    end
+  end))
+
   it("is masked by each client with a key of its own", run(function()
     local message, seen = duplex.prepare "same", {}
     local port, listener = peer.listen(function(raw)
