@@ -59,10 +59,11 @@ function rows.publishers(here, publish)
   local function row(name, command, check, needs)
     return { name = name, command = command, check = check, needs = needs }
   end
+  local lua = "tools/run lua5.4 " .. rows.quote(here .. "/publish.lua")
   local js = "node " .. rows.quote(here .. "/publish.js")
   local servers = {
-    row("duplex", "tools/run lua5.4 " .. rows.quote(here .. "/publish.lua"),
-      "test -x tools/run", "make, which builds it"),
+    row("duplex", lua, lua, "make, which builds it"),
+    row("hub", lua .. " hub", lua .. " hub", "make, and duplex.hub"),
     row("ws", js, js, "Node.js, and npm ci in " .. here),
   }
   if publish then
