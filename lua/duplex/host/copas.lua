@@ -83,6 +83,7 @@ function loop.connect(place, port, timeout)
     why = problem
     if ok or why == "already connected" then return open(stream, so, not port and place) end
     local left = deadline and deadline - now()
+    if why == "Operation already in progress" then why = "timeout" end -- asked again
     if why == "timeout" and (not left or left > 0) then
       tasks.park_to_write(so, left)
     end
