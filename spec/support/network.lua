@@ -65,6 +65,7 @@ end
 -- ---- in such a script ----
 
 local places, programs = 0, 0
+local duplex -- the loop of the script
 
 local place, program = {}, {}
 local place_class, program_class = { __index = place }, { __index = program }
@@ -123,7 +124,6 @@ function program:text()
 end
 
 local function poll(self, seconds, look, what)
-  local duplex = require "duplex"
   local deadline = duplex.now() + (seconds or 5)
   while not look() do
     if duplex.now() > deadline then error(("%s, but:\n%s"):format(what, self:text()), 3) end
@@ -160,9 +160,10 @@ end
 function program:signal(name) os.execute(("kill -%s %d"):format(name, self.pid)) end
 
 --- Plays cases, all at once; prints a line for each as child.results wants it.
+---@param bound duplex on whichever host
 ---@param cases { [1]: string, [2]: fun() }[] name and body, which may wait
-function network.play(cases)
-  local duplex = require "duplex"
+function network.play(bound, cases)
+  duplex = bound
   duplex.run(function()
     local left = #cases
     for _, case in ipairs(cases) do
@@ -171,11 +172,11 @@ function network.play(cases)
         print(fine and "ok " .. case[1] or ("not ok %s: %s"):format(case[1], tostring(problem)))
         io.stdout:flush()
         left = left - 1
-        if left == 0 then duplex.stop(0) end
+        -- At once: closing the pipes would wait for those who are far away.
+        if left == 0 then os.exit(0) end
       end)
     end
   end)
-  os.exit(0) -- at once: closing the pipes would wait for those who are far away
 end
 
 return network
