@@ -9,7 +9,7 @@ require "spec.hosts.path"
 local duplex = require((arg[1] == "native" or arg[1] == "list") and "duplex" or "duplex." .. arg[1])
 local network = require "spec.support.network"
 
-local INTERVAL, TIMEOUT = 0.25, 0.5
+local INTERVAL, TIMEOUT = 0.25, 0.75
 local SLACK = 1.5 -- seconds that a busy machine may add
 local SILENT = "LOST: no pong within ping_timeout"
 local FAR = "spec/network/far.lua"
@@ -252,7 +252,7 @@ do
     program:signal "STOP"
     duplex.sleep(INTERVAL + TIMEOUT + 0.3)
     program:signal "CONT"
-    duplex.sleep(INTERVAL + TIMEOUT)
+    duplex.sleep(0.5)
     for ws in pairs(patient.connections) do ws:send("still here") end
     program:await "^got still here"
   end)

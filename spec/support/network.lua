@@ -44,6 +44,7 @@ local entered
 
 --- Why there are no such networks here, nil if there are.
 function network.lacks()
+  if (os.getenv("LD_PRELOAD") or ""):find("asan") then return "its bounds of time are for programs at full speed" end
   if entered == nil then entered = enter() or false end
   return not entered and "no network namespaces can be made here (unshare -n, ip link add ... type veth)" or nil
 end
