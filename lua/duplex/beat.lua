@@ -102,7 +102,9 @@ function beat.start(host, ws, policy, write_log)
     local why = ended.close_error
     if why and why:find("^LOST") then policy:lost(state.silence or ended.idle) end
   end)
-  host.brief(follow, host.log_failure, ws, policy, state, write_log)
+  -- In nginx it belongs to the worker, elsewhere run does not wait for it.
+  local spawn = host.run and host.background or host.brief
+  spawn(follow, host.log_failure, ws, policy, state, write_log)
 end
 
 --- A handler before which the heartbeat starts.

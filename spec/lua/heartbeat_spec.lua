@@ -4,6 +4,7 @@ local duplex = require "duplex"
 local both = require "spec.support.both"
 local bytes = require "spec.support.bytes"
 local peer = require "spec.support.peer"
+local process = require "spec.support.process"
 local run = require "spec.support.run"
 local secure = require "spec.support.secure_serve"
 local secure_peer = require "spec.support.secure_peer"
@@ -267,6 +268,16 @@ describe("the option heartbeat", function()
       "heartbeat: on_latency failed: no use" }, lines)
     raw:close()
   end))
+
+  it("keeps no loop running", function()
+    local echo, began, ws = process.echo(), duplex.now(), nil
+    duplex.run(function()
+      ws = assert(duplex.connect("ws://127.0.0.1:" .. echo.port, { heartbeat = { interval = 5, payload = "x" } }))
+    end)
+    assert.is_true(duplex.now() - began < 3)
+    ws:close(1000, "", 0)
+    echo:stop()
+  end)
 
   it("adapts to a proxy that cuts what is silent", run(function()
     local CUT = 0.2
