@@ -2,6 +2,7 @@
 -- The other end of a connection, in a place of its own (spec/support/network.lua):
 --   lua far.lua serve PORT [INTERVAL TIMEOUT]    echoes
 --   lua far.lua connect URL [INTERVAL TIMEOUT]   says "hello", then what it gets
+--   lua far.lua rpc PORT                         methods "echo" and "wait"
 -- and prints how each connection ended: "ended ID CODE ERROR".
 
 package.path = "./?.lua;" .. package.path
@@ -38,6 +39,21 @@ function modes.connect()
     if not data then return ended(ws, id) end
     print("got " .. data)
   end
+end
+
+function modes.rpc()
+  local waiting = 0
+  local methods = {}
+  function methods.echo(params) return params end
+  function methods.wait()
+    waiting = waiting + 1
+    print("waits " .. waiting)
+    duplex.sleep(60)
+  end
+  local server = assert(duplex.serve({ host = "*", port = tonumber(where), log = false }, function(ws)
+    duplex.rpc(ws, { methods = methods }):run()
+  end))
+  print("listening on " .. server.url)
 end
 
 duplex.run(function() modes[mode]() end)

@@ -258,6 +258,84 @@ do
   end)
 end
 
+-- ---- what is built on connections ----
+
+local function calls_fail(name, least, most, fail)
+  local place = place_for()
+  case("duplex.rpc, " .. name, function()
+    local program = place:start(FAR, "rpc", PORT)
+    program:await "^listening"
+    local ws = assert(duplex.connect(url(place), BEATS))
+    local peer = duplex.rpc(ws)
+    duplex.spawn(function() peer:run() end)
+    same("hello", peer:call("echo", { "hello" })[1])
+    local failures, both, began = {}, duplex.event(), nil
+    for i = 1, 2 do
+      duplex.spawn(function()
+        local _, _, id = peer:call("wait", {}, false)
+        failures[i] = { id, duplex.now() - began }
+        if failures[1] and failures[2] then both:set() end
+      end)
+    end
+    program:await "^waits 2"
+    began = duplex.now()
+    fail(place, program)
+    assert(both:wait(most + SLACK), "calls are still waiting")
+    for i = 1, 2 do
+      same("LOST", failures[i][1])
+      assert(failures[i][2] >= least)
+    end
+    same("LOST", select(3, peer:call("echo", { "x" })))
+  end)
+end
+
+calls_fail("calls fail when the server's process is killed", 0, 0,
+  function(_, program) program:signal "KILL" end)
+calls_fail("calls fail when the cable is cut", INTERVAL, INTERVAL + TIMEOUT, function(place) place:cut() end)
+
+do
+  local place = place_for()
+  case("duplex.hub, who is behind a cable that is cut leaves", function()
+    local left, gone, got = nil, duplex.event(), {}
+    local hub = duplex.hub { on_leave = function(_, member)
+      left = member.id
+      gone:set()
+    end }
+    local serving = assert(duplex.serve({ host = "*", ping_interval = INTERVAL, ping_timeout = TIMEOUT, log = false },
+      function(ws)
+        ws:receive()
+        assert(hub:subscribe(ws, "news", { info = { id = ws.address } }))
+        ws:wait_closed()
+      end))
+    local program = place:start(FAR, "connect", ("ws://%s:%d"):format(place.here, serving.port))
+    local near = assert(duplex.connect(serving.url))
+    near:send("me too")
+    duplex.spawn(function()
+      while true do
+        local data = near:receive()
+        if not data then return end
+        got[#got + 1] = data
+      end
+    end)
+    while #hub:who("news") < 2 do duplex.sleep(0.01) end
+    same(2, hub:publish("news", "both get this"))
+    program:await "^got both get this"
+    local began = duplex.now()
+    place:cut()
+    hub:publish("news", "one gets this")
+    assert(gone:wait(INTERVAL + TIMEOUT + SLACK), "it is still a member")
+    assert(duplex.now() - began >= INTERVAL)
+    same(place.address, left)
+    local members = hub:who("news")
+    same("127.0.0.1", members[1].id)
+    same(1, #members)
+    same(1, hub:publish("news", "one is there"))
+    duplex.sleep(0.1)
+    same("both get this,one gets this,one is there", table.concat(got, ","))
+    near:close()
+  end)
+end
+
 -- ---- everybody else ----
 
 case("the others on the loop notice nothing", function()
