@@ -135,7 +135,8 @@ return function(duplex)
     local p = peer[PRIVATE]
     if peer.closed then return nil, p.text, p.id end
     if timeout == nil then timeout = p.timeout end
-    local list, text, id = p.calling:start(entries, as_batch, timeout and duplex.now() + timeout, 3)
+    local deadline = timeout and duplex.now() + timeout or nil -- false: no limit
+    local list, text, id = p.calling:start(entries, as_batch, deadline, 3)
     return list, text, id
   end
 
