@@ -90,8 +90,12 @@ function network.place()
   local self = setmetatable({ address = prefix .. "2", here = prefix .. "1" }, place_class)
   -- A program that only is there: the namespace lasts as long as it.
   self.pid = start(("exec unshare -n sh -c 'echo $$; exec setpriv --pdeathsig KILL sleep %d'"):format(LIFE))
-  assert(succeeds(("ip link add %s type veth peer name far netns %d && ip addr add %s/24 dev %s && ip link set %s up")
-    :format(near, self.pid, self.here, near, near)))
+  -- Who is asked for an address and does not answer is noticed sooner or later: so
+  -- nobody here has to ask.
+  local mac = ("02:00:00:00:00:%02x"):format(places)
+  assert(succeeds(("ip link add %s type veth peer name far address %s netns %d && ip addr add %s/24 dev %s"
+    .. " && ip link set %s up && ip neigh add %s lladdr %s nud permanent dev %s")
+    :format(near, mac, self.pid, self.here, near, near, self.address, mac, near)))
   assert(succeeds(there(self, ("sh -c 'ip addr add %s/24 dev far && ip link set far up && ip link set lo up'")
     :format(self.address))))
   return self
