@@ -111,14 +111,14 @@ describe("the heartbeat", function()
   it("takes parts of a TLS record as life", run(function()
     local server = secure.serve(nil, function(ws)
       ws:send(ws:receive())
-    end, { ping_interval = 0.05, ping_timeout = 0.1 })
+    end, { ping_interval = 0.1, ping_timeout = 0.3 })
     local p = assert(secure_peer.connect(server.port):handshake())
     p:upgrade()
     p.engine:write(bytes.frame(0x81, ("x"):rep(60), "\0\0\0\0"))
     local record = p.engine:output()
     for byte in record:gmatch "." do
       p.raw:send(byte)
-      duplex.sleep(0.004)
+      duplex.sleep(0.008)
     end
     local first, payload
     repeat first, payload = p:frame() until first ~= 0x89
@@ -217,10 +217,10 @@ describe("the option heartbeat", function()
   end))
 
   it("pings only who is silent", run(function()
-    local _, raw = pings { interval = 0.05, payload = "ping" }
-    for _ = 1, 30 do
+    local _, raw = pings { interval = 0.3, payload = "ping" }
+    for _ = 1, 45 do
       raw:send(bytes.frame(0x8a, "", "\0\0\0\0"))
-      duplex.sleep(0.005)
+      duplex.sleep(0.01)
     end
     assert.same({ nil, "silence" }, { raw:read(1, 0) })
     assert.equal("ping", answer(raw))
@@ -280,7 +280,7 @@ describe("the option heartbeat", function()
   end)
 
   it("adapts to a proxy that cuts what is silent", run(function()
-    local CUT = 0.2
+    local CUT = 0.3
     local port = peer.listen(function(p)
       p:accept()
       repeat
@@ -297,7 +297,7 @@ describe("the option heartbeat", function()
     assert.is_true(policy.cutoff >= CUT and policy.cutoff < 2 * CUT, policy.cutoff)
     assert.equal(policy.cutoff / 2, policy.interval)
     ws = connect()
-    assert.equal("TIMEOUT", select(3, ws:receive(3 * CUT)))
+    assert.equal("TIMEOUT", select(3, ws:receive(2 * CUT)))
     ws:close(1000, "", 0)
   end))
 end)
