@@ -241,10 +241,12 @@ static int accept_answer(const element *e, const dx_deflate_params *wish,
   }
   a.server_bits = (uint8_t)server;
   a.says_server_bits = e->is[SERVER_BITS] != ABSENT;
-  if (client == VALUELESS || client > wish->client_bits)
+  /* There are servers that answer with more than they were offered; whatever
+   * they say, we may always use less. */
+  if (client == VALUELESS)
     return 0;
   if (client != ABSENT)
-    a.client_bits = (uint8_t)client;
+    a.client_bits = least(client, wish->client_bits);
   a.says_client_bits = client != ABSENT;
   *agreed = a;
   return 1;
@@ -299,8 +301,8 @@ static void put_offer(writer *w, const dx_deflate_params *p, int limited) {
   put_resets(w, p);
   if (limited)
     put_param(w, SERVER_BITS, p->server_bits);
-  put_param(w, CLIENT_BITS,
-            p->client_bits < DX_MAX_BITS ? p->client_bits : VALUELESS);
+  int hint = p->client_bits < DX_MAX_BITS && !p->any_client_bits;
+  put_param(w, CLIENT_BITS, hint ? p->client_bits : VALUELESS);
 }
 
 size_t dx_extensions_offer(char *out, const dx_deflate_params *wish) {
