@@ -90,7 +90,11 @@ end
 
 -- What the core is to know of them.
 local function plan_compression(role, given)
-  if given.compressor == "shared" then given[role .. "_no_context_takeover"] = true end
+  if given.compressor == "shared" then
+    given[role .. "_no_context_takeover"] = true
+    -- Contexts of clients would be kept for each connection, too.
+    if role == "server" then given.client_no_context_takeover = true end
+  end
   given.any_server_bits = given.server_max_window_bits == nil
   given.server_max_window_bits = given.server_max_window_bits or 12
   given.any_client_bits = given.client_max_window_bits == nil

@@ -107,7 +107,9 @@ describe("duplex echo", function()
   end))
 
   it("compresses when asked to", run(function()
-    for word, agreed in pairs { ["--compression"] = "", ["--compression=shared"] = "; server_no_context_takeover" } do
+    for word, agreed in pairs {
+      ["--compression"] = "", ["--compression=shared"] = "; server_no_context_takeover; client_no_context_takeover",
+    } do
       local echo = command.start { "echo", "--port", "0", word }
       local ws = assert(duplex.connect(echo:expect("^listening on ([^\n]*)\n"), { compression = true }))
       assert.equal(("permessage-deflate%s; server_max_window_bits=12; client_max_window_bits=12"):format(agreed),

@@ -32,7 +32,8 @@ describe("ws.extensions", function()
   for _, row in ipairs {
     { true, true, "permessage-deflate; " .. TWELVE },
     { false, true, "" }, { true, false, "" },
-    { true, { compressor = "shared" }, "permessage-deflate; server_no_context_takeover; " .. TWELVE },
+    { true, { compressor = "shared" },
+      "permessage-deflate; server_no_context_takeover; client_no_context_takeover; " .. TWELVE },
     { { compressor = "shared" }, true, "permessage-deflate; client_no_context_takeover; " .. TWELVE },
     { { server_no_context_takeover = true, server_max_window_bits = 10, client_max_window_bits = 9 }, true,
       "permessage-deflate; server_no_context_takeover; server_max_window_bits=10; client_max_window_bits=9" },
