@@ -23,8 +23,8 @@ local function json(random, number, size)
   local units = { "C", "hPa", "%", "V", "A", "m/s", "mm", "l/s" }
   local places = { "Lisboa", "Oslo", "Wien", "Praha", "Zagreb", "Tallinn", "Riga", "Cork" }
   local head = ('{"type":"update","sequence":%d,"channel":"sensors/%s/%d",'
-    .. '"time":"2026-11-%02dT%02d:%02d:%02dZ","readings":[')
-    :format(100000 + number, places[random(8)], random(500), random(28), random(24) - 1, random(60) - 1, random(60) - 1)
+    .. '"time":"2026-11-%02dT%02d:%02d:%02dZ","readings":['):format(100000 + number, places[random(8)],
+    random(500), random(28), random(24) - 1, random(60) - 1, random(60) - 1)
   local list, length = {}, #head + 2
   while true do
     local kind = random(8)
@@ -70,9 +70,9 @@ local function write_data(options, payload)
   file:close()
 end
 
-local function measure(options, server, payload)
+local function measure(options, server, payload, seconds)
   local r = processes.load(options, server.running, ("echo --connections %d --size %d --seconds %s%s --data '%s'")
-    :format(options.connections or 32, payload.size, options.seconds, payload.text and " --text" or "", payload.file))
+    :format(options.connections or 32, payload.size, seconds, payload.text and " --text" or "", payload.file))
   if not r or r.messages == 0 then
     return nil
   end
@@ -85,10 +85,13 @@ end
 --- Rounds go around the servers, as in run.lua.
 local function measure_all(options, servers, payload)
   local rates, ratios, to_uws = {}, {}, {}
+  for _, server in ipairs(servers) do
+    measure(options, server, payload, 0.3) -- which does not count
+  end
   for round = 1, options.rounds do
     local of = {}
     for _, server in ipairs(servers) do
-      local rate, ratio = measure(options, server, payload)
+      local rate, ratio = measure(options, server, payload, options.seconds)
       of[server.name] = rate
       rates[server] = rates[server] or {}
       rates[server][round] = rate
@@ -107,31 +110,50 @@ local function measure_all(options, servers, payload)
   end
 end
 
+-- What connections keep that have exchanged one message.
+local function measure_idle(options, servers, payload, sent)
+  for _, server in ipairs(servers) do
+    server.running = processes.start(options, server.name, server.command)
+    local r = processes.load(options, server.running, ("idle --connections %d --size %d --text --data '%s'")
+      :format(options.idle, sent.size, sent.file))
+    processes.stop(server.running)
+    server[payload] = r and r.open > 0 and r.lost == 0
+      and ("%.1f KB"):format((r.after - r.before) / r.open / 1000) or "failed"
+    log("%-6s %-21s %s", payload.name, server.name, server[payload])
+  end
+end
+
 --- Prints the table.
 function compression.run(options, servers, payloads)
   for _, server in ipairs(servers) do
     server.running = processes.start(options, server.name, server.command)
   end
   for _, payload in ipairs(payloads) do
-    write_data(options, payload)
-    for _, server in ipairs(servers) do
-      processes.load(options, server.running, ("echo --warmup 0 --seconds 0.3 --size %d --data '%s'%s"):format(
-        payload.size, payload.file, payload.text and " --text" or ""))
+    if not payload.idle then
+      write_data(options, payload)
+      measure_all(options, servers, payload)
     end
-    measure_all(options, servers, payload)
+  end
+  for _, server in ipairs(servers) do processes.stop(server.running) end
+  for _, payload in ipairs(payloads) do
+    if payload.idle then
+      local sent = { name = "json", size = 1024 }
+      write_data(options, sent)
+      measure_idle(options, servers, payload, sent)
+    end
   end
   print("\nThousands of messages per server CPU-second x bytes on the wire of one of theirs"
-    .. (options.uws and "\n(as a ratio to uws with the same kind of compressor)" or "") .. ".\n")
+    .. (options.uws and "\n(as a ratio to uws with the same kind of compressor)" or "")
+    .. ";\nresident memory of a connection that has had a message.\n")
   local line = ("%-22s"):format("server")
   for _, payload in ipairs(payloads) do
-    line = line .. ("%22s"):format(("%s of %d B"):format(payload.name, payload.size))
+    line = line .. ("%22s"):format(payload.idle and "idle" or ("%s of %d B"):format(payload.name, payload.size))
   end
   print(line)
   for _, server in ipairs(servers) do
     line = ("%-22s"):format(server.name)
     for _, payload in ipairs(payloads) do line = line .. ("%22s"):format(server[payload]) end
     print(line)
-    processes.stop(server.running)
   end
 end
 

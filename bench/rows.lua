@@ -98,11 +98,13 @@ function rows.compressors(here, uws)
   return servers
 end
 
---- What they get: text, or what cannot be made smaller.
+--- What they get: text, or what cannot be made smaller; or next to nothing, and
+--- what they keep is counted.
 rows.payloads = {
   { name = "json", size = 1024, text = true },
   { name = "prose", size = 4096, text = true },
   { name = "noise", size = 4096 },
+  { name = "idle", idle = true },
 }
 
 --- Keys of certificates, as 'openssl req -newkey' takes them.

@@ -271,16 +271,20 @@ local function measure_echoes(chosen)
   print_tables(servers, chosen, cells)
 end
 
-local function measure_fanouts(chosen)
-  local all = rows.publishers(here, options.publish)
+-- Those of the libraries that were asked for.
+local function of_libraries(list)
   local servers = {}
-  for _, server in ipairs(all) do
-    local named = ("," .. (options.only or rows.names(all)) .. ","):find("," .. server.name .. ",", 1, true)
-    if named then
+  for _, server in ipairs(list) do
+    local library = server.name:match("%S+")
+    if ("," .. (options.only or library) .. ","):find("," .. library .. ",", 1, true) then
       table.insert(servers, server)
     end
   end
-  servers = available(servers)
+  return available(servers)
+end
+
+local function measure_fanouts(chosen)
+  local servers = of_libraries(rows.publishers(here, options.publish))
   if #servers > 0 then
     fanout.run(options, servers, chosen)
   end
@@ -289,8 +293,8 @@ end
 local function main()
   parse_arguments()
   if options.compression then
-    local servers = available(rows.compressors(here, options.uws))
-    return compression.run(options, servers, rows.payloads)
+    local servers = of_libraries(rows.compressors(here, options.uws))
+    return compression.run(options, servers, choose(rows.payloads, options.workload))
   end
   local echoes, fanouts = {}, {}
   for _, workload in ipairs(choose(workloads, options.workload)) do

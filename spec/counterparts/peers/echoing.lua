@@ -24,17 +24,19 @@ end
 -- A server that is refused what it wants of a client asks the next time.
 local function connect(url)
   local fresh = false
-  repeat
-    local compression = { client_no_context_takeover = fresh, client_max_window_bits = 15 }
+  while true do
+    local compression = { client_no_context_takeover = fresh }
     local ws, _, id = duplex.connect(url, { compression = compression, max_message = LARGE })
     if ws then
       fresh = false
       echo(ws)
       ws:close()
-    else
+    elseif id == "HTTP" then
       fresh = not fresh
+    else
+      return
     end
-  until not ws and id ~= "HTTP"
+  end
 end
 
 duplex.run(function()
