@@ -175,20 +175,39 @@ function options.seconds(value, must, level)
   error(("%s, 0 or more, got %s"):format(must, tostring(value)), (level or 2) + 1)
 end
 
+-- Headings of docs/options.md by role.
+local CONNECTIONS = "Servers and clients"
+local TITLES = {
+  server = CONNECTIONS, client = CONNECTIONS, both = CONNECTIONS,
+  heartbeat = "duplex.heartbeat", json = "duplex.json", rpc = "duplex.rpc",
+  reconnect = "duplex.reconnect", hub = "duplex.hub", subscription = "hub:subscribe",
+  browser = "duplex.browser",
+}
+
 --- docs/options.md, made from the rows.
 ---@return string markdown ends with a line break
 function options.markdown()
   local lines = { "# Options", "",
-    "<!-- Made from lua/duplex/option_rows.lua: change the rows there. -->", "",
-    "| option | for | type | default | range | meaning |",
-    "| --- | --- | --- | --- | --- | --- |" }
+    "<!-- Made from lua/duplex/option_rows.lua: change the rows there. -->" }
+  local sections, seen = {}, {}
   for _, row in ipairs(options.rows) do
+    local title = TITLES[row.role]
+    local section = seen[title]
+    if not section then
+      section = { "", "## " .. title, "",
+        "| option | for | type | default | range | meaning |",
+        "| --- | --- | --- | --- | --- | --- |" }
+      seen[title], sections[#sections + 1] = section, section
+    end
     local default = row.default == nil and "-"
       or type(row.default) == "table" and table.concat(row.default, ", ")
       or tostring(row.default)
-    lines[#lines + 1] = ("| `%s` | %s | %s | %s | %s | %s |"):format(row.name,
+    section[#section + 1] = ("| `%s` | %s | %s | %s | %s | %s |"):format(row.name,
       row.role, row.type, default, row.min and types.range(row) or "-",
       row.text)
+  end
+  for _, section in ipairs(sections) do
+    for _, line in ipairs(section) do lines[#lines + 1] = line end
   end
   return table.concat(lines, "\n") .. "\n"
 end
