@@ -181,7 +181,6 @@ local TITLES = {
   server = CONNECTIONS, client = CONNECTIONS, both = CONNECTIONS,
   heartbeat = "duplex.heartbeat", json = "duplex.json", rpc = "duplex.rpc",
   reconnect = "duplex.reconnect", hub = "duplex.hub", subscription = "hub:subscribe",
-  browser = "duplex.browser",
 }
 
 --- docs/options.md, made from the rows.
