@@ -5,6 +5,7 @@
 -- everything as it should be. Functions of the program are called last.
 
 local backend = require "duplex.hub.backend"
+local check_publish = require "duplex.hub.check_publish"
 local failure = require "duplex.failure"
 local history = require "duplex.hub.history"
 local log = require "duplex.log"
@@ -13,6 +14,7 @@ local metrics = require "duplex.hub.metrics"
 local options = require "duplex.options"
 local presence = require "duplex.hub.presence"
 local receivers = require "duplex.hub.receivers"
+local recovery = require "duplex.hub.recovery"
 local topics = require "duplex.hub.topics"
 
 ---@class duplex.HubOptions see docs/options.md
@@ -40,8 +42,6 @@ local topics = require "duplex.hub.topics"
 ---@field recovered boolean|nil whether all since 'since' was sent; nil when it was not asked for
 ---@field replayed integer messages that were sent because of 'since' or 'last'
 ---@field lost integer messages dropped so far
-
-local PUBLISH = { "except", "key" }
 
 -- A text that no other process and no later one has.
 local function namer(now)
@@ -93,6 +93,7 @@ return function(duplex)
     if not connection then return end
     self.connections[ws], self.by_id[ws.id] = nil, nil
     if connection.pending then self.lagging = self.lagging - 1 end
+    connection.pending = nil
     local gone = {}
     for pattern, subscription in pairs(connection.subscriptions) do
       take_out(self, ws, connection, subscription)
@@ -112,34 +113,6 @@ return function(duplex)
     return connection
   end
 
-  local function size_of(entries)
-    local bytes = 0
-    for _, entry in ipairs(entries) do bytes = bytes + #entry.data + 100 end
-    return bytes
-  end
-
-  -- Sends what the subscriber has missed or the last messages, and says so.
-  local function catch_up(self, ws, connection, subscription, asked)
-    local kept, now = self.history, self.clock()
-    local topic, missed = subscription.pattern, nil
-    local room = self.options.pending_bytes - (connection.pending and connection.pending.bytes or 0)
-    if asked.since ~= nil then
-      missed = kept and kept:since(topic, asked.since, asked.epoch, now)
-      if missed and size_of(missed) > room then missed = nil end
-      subscription.recovered = missed ~= nil
-    end
-    if not kept then return end
-    if not missed and asked.last then
-      missed = kept:last(topic, asked.last == true and 1 or asked.last, now)
-      while size_of(missed) > room do table.remove(missed, 1) end
-    end
-    subscription.offset, subscription.epoch = kept:position(topic, now)
-    if missed and missed[1] then
-      subscription.replayed = #missed
-      delivery.replay(self, ws, connection, missed, subscription.above)
-    end
-  end
-
   -- What there is of subscriptions: nothing.
   local function begin(self)
     local trie = topics.trie()
@@ -147,38 +120,10 @@ return function(duplex)
     self.connections, self.by_id, self.subscriptions, self.lagging = {}, {}, 0, 0
   end
 
-  --- Subscribes a connection to a topic or a pattern, or changes how it is
-  --- subscribed. It is unsubscribed from all when it ends.
-  ---@param ws duplex.Connection
-  ---@param pattern string may come from the peer
-  ---@param given? table slow, above, on_drop, info, since, epoch, last
-  ---@return duplex.hub.Subscription|nil subscription, string? message, string? id
-  ---  ids: TOPIC TOO_MANY CLOSED
-  function methods.subscribe(self, ws, pattern, given)
-    if type(ws) ~= "userdata" then
-      error("subscribe takes a connection, got " .. type(ws), 2)
-    end
-    local asked, limits = options.check("subscription", given, 2), self.options
-    if self.closed then return failure.of("CLOSED", "the hub is closed") end
-    local problem, is_pattern = topics.problem(pattern, limits.max_topic_bytes, true)
-    if not problem and is_pattern and (asked.since ~= nil or asked.last) then
-      problem = "a pattern has no history, only topics do"
-    end
-    if problem then return failure.of("TOPIC", problem) end
-    if ws.state ~= "open" then return failure.of("CLOSED", "the connection is over") end
-    local connection = connection_of(self, ws)
+  -- Makes a subscription take effect, in place of an older one of the same name.
+  local function put_in(self, ws, connection, subscription)
+    local pattern = subscription.pattern
     local old = connection.subscriptions[pattern]
-    if not old and connection.count >= limits.max_topics then
-      return failure.of("TOO_MANY",
-        ("a connection may subscribe to %d topics (max_topics)"):format(limits.max_topics))
-    end
-    self.number = self.number + 1
-    local subscription = {
-      pattern = pattern, number = self.number, replayed = 0, lost = 0,
-      slow = asked.slow or limits.slow, above = asked.above or limits.above or math.huge,
-      on_drop = asked.on_drop,
-    }
-    if not is_pattern then catch_up(self, ws, connection, subscription, asked) end
     connection.subscriptions[pattern] = subscription
     if old then
       self.receivers:remove(ws, old)
@@ -187,6 +132,72 @@ return function(duplex)
     end
     local first = self.receivers:add(ws, subscription, connection.pending ~= nil)
     if first and not old then set_wanted(self, pattern, true) end
+  end
+
+  -- While the backend reads, what is published is pending; what was read goes
+  -- before it. Returns whether it worked out, or nil, message, id.
+  local function read_backend(self, ws, connection, subscription, asked)
+    delivery.hold(self, ws, connection)
+    put_in(self, ws, connection, subscription)
+    local entries, problem, id = recovery.from_backend(self, connection, subscription, asked)
+    if self.connections[ws] ~= connection then return failure.of("CLOSED", "the connection is over") end
+    local still = connection.subscriptions[subscription.pattern] == subscription
+    if still and entries then connection.pending:put_before(subscription.pattern, entries) end
+    if still and not entries then take_out(self, ws, connection, subscription) end
+    delivery.release(self, ws, connection)
+    if not entries then return nil, problem, id end
+    return still
+  end
+
+  -- What is wrong with a call of subscribe; what a peer may have chosen.
+  local function refused(self, ws, pattern, asked)
+    local limits = self.options
+    if self.closed then return "CLOSED", "the hub is closed" end
+    local problem, is_pattern = topics.problem(pattern, limits.max_topic_bytes, true)
+    if not problem and is_pattern and (asked.since ~= nil or asked.last) then
+      problem = "a pattern has no history, only topics do"
+    end
+    if problem then return "TOPIC", problem end
+    if ws.state ~= "open" then return "CLOSED", "the connection is over" end
+    local connection = connection_of(self, ws)
+    if not connection.subscriptions[pattern] and connection.count >= limits.max_topics then
+      return "TOO_MANY", ("a connection may subscribe to %d topics (max_topics)"):format(limits.max_topics)
+    end
+    return nil, connection, is_pattern
+  end
+
+  --- Subscribes a connection to a topic or a pattern, or changes how it is
+  --- subscribed. It is unsubscribed from all when it ends. Waits only for a backend
+  --- that keeps the history.
+  ---@param ws duplex.Connection
+  ---@param pattern string may come from the peer
+  ---@param given? table slow, above, on_drop, info, since, epoch, last
+  ---@return duplex.hub.Subscription|nil subscription, string? message, string? id
+  ---  ids: TOPIC TOO_MANY CLOSED, or the backend's
+  function methods.subscribe(self, ws, pattern, given)
+    if type(ws) ~= "userdata" then
+      error("subscribe takes a connection, got " .. type(ws), 2)
+    end
+    local asked, limits = options.check("subscription", given, 2), self.options
+    local id, connection, is_pattern = refused(self, ws, pattern, asked)
+    if id then return failure.of(id, connection) end
+    self.number = self.number + 1
+    local subscription = {
+      pattern = pattern, number = self.number, replayed = 0, lost = 0,
+      slow = asked.slow or limits.slow, above = asked.above or limits.above or math.huge,
+      on_drop = asked.on_drop,
+    }
+    if self.backend.read and not is_pattern then
+      local still, message, problem = read_backend(self, ws, connection, subscription, asked)
+      if still == nil then return nil, message, problem end
+      if not still then return subscription end -- another call has replaced or ended it
+    else
+      if not is_pattern then
+        local entries = recovery.from_history(self, connection, subscription, asked)
+        delivery.replay(self, ws, connection, entries, subscription.above)
+      end
+      put_in(self, ws, connection, subscription)
+    end
     tell_presence(self, pattern, self.presence:set(pattern, ws, asked.info, ws.id))
     return subscription
   end
@@ -229,6 +240,7 @@ return function(duplex)
     local out = {
       topic = topic, message = prepared, data = prepared.data, kind = prepared.kind,
       key = message.key == nil and topic or topic .. " " .. tostring(message.key),
+      offset = message.offset, epoch = message.epoch,
     }
     if self.history and message.offset then
       local now = self.clock()
@@ -237,23 +249,6 @@ return function(duplex)
     end
     local name, ws_id = tostring(message.except):match("^(.*):(%d+)$")
     return delivery.send(self, out, name == self.name and self.by_id[tonumber(ws_id)] or nil)
-  end
-
-  local function check_publish(self, data, kind, given)
-    if not self.options.encode and type(data) ~= "string" then
-      error("what is published must be a string, got " .. type(data), 3)
-    end
-    if type(given) ~= "table" then error("options of publish must be a table", 3) end
-    for name in pairs(given) do
-      if name ~= "except" and name ~= "key" then
-        local near = options.nearest(tostring(name), PUBLISH)
-        error(("unknown option '%s' of publish"):format(tostring(name))
-          .. (near and (" (did you mean '%s'?)"):format(near) or ""), 3)
-      end
-    end
-    if kind ~= nil and kind ~= "text" and kind ~= "binary" then
-      error('kind must be "text" or "binary"', 3)
-    end
   end
 
   --- Publishes to all who subscribe to the topic. Waits only when the backend does.
@@ -265,7 +260,7 @@ return function(duplex)
   ---  true when the backend does not know
   ---@return string? message, string? id TOPIC ENCODE CLOSED, or the backend's
   function methods.publish(self, topic, data, kind, given)
-    check_publish(self, data, kind, given or {})
+    check_publish(self.options, data, kind, given or {})
     local problem = topics.problem(topic, self.options.max_topic_bytes, false)
     if problem then return failure.of("TOPIC", problem) end
     if self.closed then return failure.of("CLOSED", "the hub is closed") end
@@ -311,8 +306,10 @@ return function(duplex)
     local name, write = namer(duplex.now), log.writer(checked.log)
     local self = setmetatable({
       options = checked, clock = checked.clock or duplex.now, log = write, call = caller(write),
+      encoded = encoded,
       name = name(), number = 0,
-      history = checked.history > 0 and history.new(checked, not checked.backend and name or function() end) or nil,
+      history = checked.history > 0 and not (checked.backend and checked.backend.read)
+        and history.new(checked, not checked.backend and name or function() end) or nil,
       counters = { publishes = 0, deliveries = 0, drops = 0, coalesced = 0, disconnected = 0 },
     }, metatable)
     begin(self)

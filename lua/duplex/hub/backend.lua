@@ -19,6 +19,15 @@
 --     messages, and the hub forgets what was before it.
 --   backend:wants(pattern, wanted)  optional: somebody here subscribes to a pattern
 --     (true), or nobody does any more (false). Must not wait.
+--   backend:read(topic, offset, epoch, count)  optional: the backend keeps the
+--     histories, and the hub keeps none. May wait. Returns a list of messages, oldest
+--     first, and the offset and the epoch of the topic's last message:
+--       with offset and epoch: all messages after that one; false in place of the list
+--         when some are gone, or the epoch is another one. A peer may have chosen them:
+--         an integer from 0 to 2^53, any text of at most 255 bytes
+--       without: the last ones, at most 'count', which may be 0
+--     or nil, message, id. What is published after it has answered is delivered, as
+--     the topic was wanted before.
 --   backend:close()  optional: the hub is closed; deliver is not called any more.
 
 local backend = {}

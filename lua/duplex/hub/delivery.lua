@@ -23,28 +23,52 @@ return function(duplex)
     return options
   end
 
-  local function catch_up(self, ws, connection)
-    local counters, queue = self.counters, connection.pending
-    local item = queue:take()
-    while item do
-      if not ws:send(item.message, item.kind) or connection.pending ~= queue then return end
-      counters.deliveries = counters.deliveries + 1
-      item = queue:take()
-    end
-    connection.pending, self.lagging = nil, self.lagging - 1
+  local function has_caught_up(self, ws, connection)
+    connection.pending, connection.sending, self.lagging = nil, nil, self.lagging - 1
     for _, subscription in pairs(connection.subscriptions) do
       self.receivers:move(ws, subscription, false)
     end
   end
 
+  local function catch_up(self, ws, connection)
+    local counters, queue = self.counters, connection.pending
+    -- It has another queue, or none, when the hub was closed or it has ended.
+    while queue and connection.pending == queue and not connection.held do
+      local item = queue:take()
+      if not item then return has_caught_up(self, ws, connection) end
+      if not ws:send(item.message, item.kind) then return end
+      counters.deliveries = counters.deliveries + 1
+    end
+    connection.sending = nil
+  end
+
+  -- Not as a task of the request that publishes, which in nginx may end before.
+  local function send_pending(self, ws, connection)
+    if connection.sending or connection.held then return end
+    if connection.pending.count == 0 then return has_caught_up(self, ws, connection) end
+    connection.sending = true
+    duplex.detach(catch_up, self, ws, connection)
+  end
+
   -- From now on what is for this connection is pending, until it has caught up.
-  -- The caller makes something pending at once, and then starts catch_up: not as a
-  -- task of the request that publishes, which in nginx may end before.
+  -- The caller makes something pending, and then calls send_pending.
   local function lag(self, ws, connection)
     connection.pending, self.lagging = pending.new(), self.lagging + 1
     for _, subscription in pairs(connection.subscriptions) do
       self.receivers:move(ws, subscription, true)
     end
+  end
+
+  --- Keeps back what is published for a connection.
+  function delivery.hold(self, ws, connection)
+    connection.held = (connection.held or 0) + 1
+    if not connection.pending then lag(self, ws, connection) end
+  end
+
+  --- Ends that; it is sent now.
+  function delivery.release(self, ws, connection)
+    connection.held = connection.held > 1 and connection.held - 1 or nil
+    send_pending(self, ws, connection)
   end
 
   local function disconnect(self, ws)
@@ -58,7 +82,9 @@ return function(duplex)
     local connection = self.connections[ws]
     local key = subscription.slow == "coalesce" and out.key or nil
     if not connection.pending:fits(out.data, key, self.options.pending_bytes) then return false end
-    if connection.pending:put(out.message, out.data, nil, key) then
+    local item = { message = out.message, data = out.data, key = key,
+      topic = out.topic, offset = out.offset, epoch = out.epoch }
+    if connection.pending:put(item) then
       self.counters.coalesced = self.counters.coalesced + 1
     end
     return true
@@ -89,11 +115,10 @@ return function(duplex)
     for ws, subscription in pairs(list) do
       local connection = self.connections[ws]
       local may = connection and subscription.slow == "coalesce"
-      local begins = may and not connection.pending
-      if begins then lag(self, ws, connection) end
+      if may and not connection.pending then lag(self, ws, connection) end
       if may and keep(self, ws, subscription, out) then
         count = count + 1
-        if begins then duplex.detach(catch_up, self, ws, connection) end
+        send_pending(self, ws, connection)
       else
         refused[ws] = subscription
       end
@@ -140,7 +165,6 @@ return function(duplex)
   --- Sends what a connection has missed, before all that is published later.
   ---@param entries duplex.hub.Entry[] that fit into what may be pending
   function delivery.replay(self, ws, connection, entries, above)
-    local lagged = connection.pending
     for _, entry in ipairs(entries) do
       local fine
       if not connection.pending and ws.outbox + #entry.data <= above then
@@ -150,10 +174,10 @@ return function(duplex)
         self.counters.deliveries = self.counters.deliveries + 1
       else
         if not connection.pending then lag(self, ws, connection) end
-        connection.pending:put(entry.data, entry.data, entry.kind, nil)
+        connection.pending:put { message = entry.data, data = entry.data, kind = entry.kind }
       end
     end
-    if connection.pending and not lagged then duplex.detach(catch_up, self, ws, connection) end
+    if connection.pending then send_pending(self, ws, connection) end
   end
 
   return delivery

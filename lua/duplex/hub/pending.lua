@@ -53,25 +53,53 @@ function methods:fits(data, key, max)
   return self.bytes + #data + ENTRY - (old and #self[old].data + ENTRY or 0) <= max
 end
 
+---@class duplex.hub.Item
+---@field message any what is to be sent
+---@field data string of it
+---@field kind "text"|"binary"|nil nil: the message is a prepared one
+---@field key any nil: it is kept whatever comes
+---@field topic string|nil
+---@field offset integer|nil of the topic
+---@field epoch string|nil
+
 --- Appends a message.
----@param message any what is to be sent
----@param data string of it
----@param kind "text"|"binary"|nil nil: the message is a prepared one
----@param key any nil: it is kept whatever comes
+---@param item duplex.hub.Item
 ---@return boolean replaced an older one went
-function methods:put(message, data, kind, key)
+function methods:put(item)
+  local key = item.key
   local old = key ~= nil and self.by_key[key]
   if old then take_out(self, old) end
   self.last = self.last + 1
-  self[self.last] = { message = message, data = data, kind = kind, key = key }
+  self[self.last] = item
   if key ~= nil then self.by_key[key] = self.last end
-  self.count, self.bytes = self.count + 1, self.bytes + #data + ENTRY
+  self.count, self.bytes = self.count + 1, self.bytes + #item.data + ENTRY
   compact(self)
   return old and true or false
 end
 
+--- Puts older messages of a topic before all others. Those of them that are there
+--- already go.
+---@param topic string
+---@param entries duplex.hub.Entry[] oldest first
+function methods:put_before(topic, entries)
+  local newest = entries[#entries]
+  for i = self.first, newest and self.last or 0 do
+    local item = self[i]
+    if item and item.topic == topic and item.epoch == newest.epoch and item.offset
+      and item.offset <= newest.offset then
+      take_out(self, i)
+    end
+  end
+  for i = #entries, 1, -1 do
+    local entry = entries[i]
+    self.first = self.first - 1
+    self[self.first] = { message = entry.data, data = entry.data, kind = entry.kind }
+    self.count, self.bytes = self.count + 1, self.bytes + #entry.data + ENTRY
+  end
+end
+
 --- Takes the oldest message.
----@return { message: any, data: string, kind: string }|nil
+---@return duplex.hub.Item|nil
 function methods:take()
   while self.first <= self.last do
     local i = self.first

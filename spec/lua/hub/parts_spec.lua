@@ -9,15 +9,19 @@ local receivers = require "duplex.hub.receivers"
 local topics = require "duplex.hub.topics"
 
 describe("what is pending", function()
+  local function item(data, key, offset, epoch)
+    return { message = data, data = data, kind = "text", key = key, topic = offset and "t", offset = offset, epoch = epoch }
+  end
+
   local function drain(queue)
     local list = {}
-    for item in function() return queue:take() end do list[#list + 1] = item.data end
+    for one in function() return queue:take() end do list[#list + 1] = one.data end
     return table.concat(list, " ")
   end
 
   it("comes out in the order in which it went in", function()
     local queue = pending.new()
-    for _, text in ipairs { "a", "b", "c" } do queue:put(text, text, "text", nil) end
+    for _, text in ipairs { "a", "b", "c" } do queue:put(item(text)) end
     assert.equal(3, queue.count)
     assert.equal("a b c", drain(queue))
     assert.same({ 0, 0 }, { queue.count, queue.bytes })
@@ -25,19 +29,36 @@ describe("what is pending", function()
 
   it("has only the newest of each key, where that was put", function()
     local queue = pending.new()
-    assert.is_false(queue:put("a1", "a1", "text", "a"))
-    queue:put("x", "x", "text", nil)
-    queue:put("b1", "b1", "text", "b")
-    assert.is_true(queue:put("a2", "a2", "text", "a"))
-    queue:put("x", "x", "text", nil)
+    assert.is_false(queue:put(item("a1", "a")))
+    queue:put(item("x"))
+    queue:put(item("b1", "b"))
+    assert.is_true(queue:put(item("a2", "a")))
+    queue:put(item("x"))
     assert.equal("x b1 a2 x", drain(queue))
-    queue:put("a3", "a3", "text", "a")
+    queue:put(item("a3", "a"))
     assert.equal("a3", drain(queue))
+  end)
+
+  it("lets older messages of a topic in before, and none twice", function()
+    local queue = pending.new()
+    for _, one in ipairs { item("x"), item("3", "k", 3, "e"), item("4", nil, 4, "e"), item("1'", nil, 1, "f") } do
+      queue:put(one)
+    end
+    queue:put_before("t", {})
+    queue:put_before("other", { { data = "o", kind = "text", offset = 9, epoch = "e" } })
+    queue:put_before("t", { { data = "2", kind = "text", offset = 2, epoch = "e" },
+      { data = "3", kind = "text", offset = 3, epoch = "e" } })
+    assert.equal(6, queue.count)
+    assert.equal("2 3 o x 4 1'", drain(queue))
+    assert.same({ 0, 0 }, { queue.count, queue.bytes })
+    queue:put(item("5", "k"))
+    assert.is_true(queue:put(item("6", "k")))
+    assert.equal("6", drain(queue))
   end)
 
   it("knows what fits, and what would be replaced", function()
     local queue = pending.new()
-    queue:put("12345", "12345", "text", "a")
+    queue:put(item("12345", "a"))
     assert.equal(69, queue.bytes)
     assert.is_true(queue:fits("1", nil, 134))
     assert.is_false(queue:fits("1", nil, 133))
@@ -50,15 +71,15 @@ describe("what is pending", function()
     for i = 1, 5000 do
       local key = pick(3) > 1 and "k" .. pick(5) or nil
       if pick(5) == 1 then
-        local item, expected = queue:take(), table.remove(model, 1)
-        assert.equal(expected and expected.data, item and item.data)
+        local one, expected = queue:take(), table.remove(model, 1)
+        assert.equal(expected and expected.data, one and one.data)
       else
         local data = tostring(i)
         for at, old in ipairs(model) do
           if key and old.key == key then table.remove(model, at) break end
         end
         model[#model + 1] = { data = data, key = key }
-        queue:put(data, data, "text", key)
+        queue:put(item(data, key))
       end
       assert.equal(#model, queue.count)
       assert.is_true(queue.last - queue.first < 2 * queue.count + 40)

@@ -1,0 +1,39 @@
+-- SPDX-License-Identifier: MIT
+-- What only a defect of the program can be wrong with in a call of hub:publish.
+
+local options = require "duplex.options"
+
+local NAMES = { "except", "key" }
+
+local function check_names(given)
+  for name in pairs(given) do
+    if name ~= "except" and name ~= "key" then
+      local near = options.nearest(tostring(name), NAMES)
+      error(("unknown option '%s' of publish"):format(tostring(name))
+        .. (near and (" (did you mean '%s'?)"):format(near) or ""), 4)
+    end
+  end
+end
+
+--- Raises in the name of the caller of publish.
+---@param hub_options table
+---@param data any
+---@param kind any
+---@param given any
+return function(hub_options, data, kind, given)
+  if not hub_options.encode and type(data) ~= "string" then
+    error("what is published must be a string, got " .. type(data), 3)
+  end
+  if type(given) ~= "table" then error("options of publish must be a table, got " .. type(given), 3) end
+  check_names(given)
+  if kind ~= nil and kind ~= "text" and kind ~= "binary" then
+    error('kind must be "text" or "binary"', 3)
+  end
+  local except, key = given.except, given.key
+  if except ~= nil and type(except) ~= "userdata" then
+    error("option 'except' must be a connection, got " .. type(except), 3)
+  end
+  if key ~= nil and type(key) ~= "string" and type(key) ~= "number" then
+    error("option 'key' must be a string or a number, got " .. type(key), 3)
+  end
+end
