@@ -328,7 +328,9 @@ describe("library/duplex", function()
     assert(compile(text))
     local function class(name) return (text .. "\n"):match("@class duplex." .. name .. "\n(.-\n)\n") end
     local classes = { server = class("ServerOptions"), client = class("ClientOptions"),
-      reconnect = class("ReconnectOptions") }
+      reconnect = class("ReconnectOptions"), hub = class("HubOptions"),
+      subscription = class("SubscriptionOptions") }
+    local both = { server = true, client = true }
     local nested = {
       tls = { server = class("ServerTls"), client = class("ClientTls") },
       compression = { server = class("ServerCompression"), client = class("ClientCompression") },
@@ -336,7 +338,7 @@ describe("library/duplex", function()
     local rows = 0
     for _, row in ipairs(options.rows) do
       for role, fields in pairs(nested[row.name:match("^(.-)%.")] or classes) do
-        if row.role == role or row.role == "both" and role ~= "reconnect" then
+        if row.role == role or row.role == "both" and both[role] then
           rows = rows + 1
           local line = fields:match("%-%-%-@field " .. row.name:match("[^.]+$") .. "%? ([^\n]*)")
           local default = type(row.default) == "table" and table.concat(row.default, ", ") or row.default

@@ -136,3 +136,32 @@
 ---@field on_give_up? fun(failure: duplex.Failure) function(failure): called when there will be no further attempt, but not after close and stop.
 ---@field log? false|(fun(level: string, message: string, fields: table?)) As the option of connect, for what this helper has to say.
 ---@field random? fun(): number function() -> a number in [0, 1), in place of its own, for tests.
+
+---Options of duplex.hub.
+---@class duplex.HubOptions
+---@field slow? "disconnect"|"drop"|"coalesce" (default "disconnect") What happens to a subscriber whose outbox is full: it is closed with 1013, or misses the message, or gets the newest one of each key when it reads again.
+---@field above? integer (bytes) An outbox that would have more than this is full; default and at most: max_outbox.
+---@field pending_bytes? integer (bytes, default 1048576) What is kept for a subscriber that lags, or has missed something; more is treated as slow says, coalesce as disconnect.
+---@field max_topics? integer (topics, default 100) Topics and patterns that one connection may subscribe to.
+---@field max_topic_bytes? integer (bytes, default 256) Length of a topic; words may be 16.
+---@field history? integer (messages, default 0) The last messages of a topic that are kept; 0 = no history, no last value, no offsets.
+---@field history_bytes? integer (bytes, default 1048576) The same in bytes.
+---@field history_ttl? number (seconds, default 300) Older messages are not kept; a topic without a message for that long begins a new epoch.
+---@field history_topics? integer (topics, default 10000) Topics whose history is kept, those last published to.
+---@field history_total? integer (bytes, default 67108864) Bytes of the histories of all topics.
+---@field encode? fun(topic: string, data: any, offset: integer?, epoch: string?, kind: string): string, string? encode(topic, data, offset, epoch, kind) returns what is sent, and maybe its kind; called once a publish; must not wait.
+---@field on_join? fun(topic: string, member: duplex.hub.Member) on_join(topic, member) is called for the first connection of a member; must not wait.
+---@field on_leave? fun(topic: string, member: duplex.hub.Member) on_leave(topic, member) is called after the last connection of a member; must not wait.
+---@field backend? table What carries messages between processes; default: nothing, topics are those of this process.
+---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
+---@field clock? fun(): number For tests: returns seconds; default: duplex.now.
+
+---Options of hub:subscribe.
+---@class duplex.SubscriptionOptions
+---@field slow? "disconnect"|"drop"|"coalesce" As for the hub, which gives the default.
+---@field above? integer (bytes) As for the hub, which gives the default.
+---@field on_drop? fun(ws: duplex.Connection, topic: string, lost: integer) on_drop(ws, topic, lost) is called for a message that was dropped; lost: so far; must not wait.
+---@field info? table Makes the connection a member of the topic: what hub:who and on_join give; connections with the same id in it are one member.
+---@field since? any Offset of the last message that the subscriber had; what came after it is sent first. May come from the peer as it is.
+---@field epoch? any Epoch of that offset.
+---@field last? boolean|integer (messages, default false) Send the last messages of the topic first, true = one; unless since is given and all since then can be sent.

@@ -17,24 +17,6 @@ local receivers = require "duplex.hub.receivers"
 local recovery = require "duplex.hub.recovery"
 local topics = require "duplex.hub.topics"
 
----@class duplex.HubOptions see docs/options.md
----@field slow? "disconnect"|"drop"|"coalesce" default "disconnect"
----@field above? integer bytes, default max_outbox
----@field pending_bytes? integer bytes, default 1048576
----@field max_topics? integer of one connection, default 100
----@field max_topic_bytes? integer bytes, default 256
----@field history? integer messages a topic, default 0
----@field history_bytes? integer bytes a topic, default 1048576
----@field history_ttl? number seconds, default 300
----@field history_topics? integer default 10000
----@field history_total? integer bytes, default 67108864
----@field encode? fun(topic: string, data: any, offset: integer?, epoch: string?, kind: string): string, string?
----@field on_join? fun(topic: string, member: duplex.hub.Member)
----@field on_leave? fun(topic: string, member: duplex.hub.Member)
----@field backend? table see duplex/hub/backend.lua
----@field log? function|false
----@field clock? fun(): number seconds; for tests
-
 ---@class duplex.hub.Subscription
 ---@field pattern string
 ---@field offset integer|nil of the last message before the subscription
@@ -171,7 +153,7 @@ return function(duplex)
   --- that keeps the history.
   ---@param ws duplex.Connection
   ---@param pattern string may come from the peer
-  ---@param given? table slow, above, on_drop, info, since, epoch, last
+  ---@param given? duplex.SubscriptionOptions
   ---@return duplex.hub.Subscription|nil subscription, string? message, string? id
   ---  ids: TOPIC TOO_MANY CLOSED, or the backend's
   function methods.subscribe(self, ws, pattern, given)
