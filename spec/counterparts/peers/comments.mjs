@@ -75,6 +75,7 @@ await run({
     await listsExactly(ada, "Ada", "Bob");
     await listsExactly(bob, "Ada", "Bob");
     await comment(ada, "First!");
+    await has(bob, "First!");
     await comment(bob, "שלום 👋 <b>no HTML</b>");
     for (const page of [ada, bob]) await has(page, "First!", "שלום 👋 <b>no HTML</b>");
     assert.equal(await ada.locator("#comments b").count(), 0);
@@ -85,8 +86,9 @@ await run({
     await has(tab, ...await texts(ada));
     await listsExactly(ada, "Ada", "Bob");
     await tab.close();
+    const before = await texts(ada);
     await comment(ada, "still there, Bob?");
-    await has(bob, ...await texts(ada));
+    for (const page of [ada, bob]) await has(page, ...before, "still there, Bob?");
     await listsExactly(ada, "Ada", "Bob");
   },
 
