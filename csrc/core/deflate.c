@@ -142,6 +142,9 @@ dx_deflate *dx_deflate_new(const dx_deflate_params *agreed, int server,
   d->in_bits = server ? agreed->client_bits : agreed->server_bits;
   d->out_reset = server ? agreed->server_reset : agreed->client_reset;
   d->in_reset = server ? agreed->client_reset : agreed->server_reset;
+  /* Some peers end their inflater at a final block; and servers made with
+   * uWebSockets take none at all (it sends them, though). */
+  d->may_end = server && d->out_reset;
   return d;
 }
 
@@ -312,15 +315,13 @@ static dx_error run(z_stream *z, dx_buffer *out, dx_spare *spare,
   return DX_OK;
 }
 
-/* Append a message that needs no other to be inflated, if that makes it
- * smaller. What begins with DEFLATE's last block ends all that was before it,
- * so it is for peers that forget each message anyway. */
+/* Append a message that needs no other to be inflated, if it gets smaller. */
 static dx_error put_alone(const dx_deflate *d, dx_buffer *out, dx_spare *spare,
                           const void *data, size_t n) {
   dx_compressor *c = shared_compressor(d);
   if (c == NULL)
     return DX_ERR_NO_MEMORY;
-  if (d->out_reset && is_fast(c, n))
+  if (d->may_end && is_fast(c, n))
     return put_fast(c, out, spare, data, n);
   deflateReset(c->z);
   /* With the tail, which then goes. */
@@ -369,7 +370,7 @@ const dx_packed *dx_packed_get(dx_packed **list, const dx_deflate *d,
                                const void *data, size_t n) {
   for (const dx_packed *p = *list; p; p = p->next)
     if (p->bits == d->out_bits && p->level == d->agreed.level &&
-        p->memory == d->agreed.memory && p->reset == d->out_reset)
+        p->memory == d->agreed.memory && p->may_end == d->may_end)
       return p;
   dx_buffer out = NULL;
   if (put_alone(d, &out, NULL, data, n))
@@ -381,7 +382,7 @@ const dx_packed *dx_packed_get(dx_packed **list, const dx_deflate *d,
                      .bits = d->out_bits,
                      .level = d->agreed.level,
                      .memory = d->agreed.memory,
-                     .reset = d->out_reset,
+                     .may_end = d->may_end,
                      .n = size};
     if (size)
       memcpy(p->bytes, dx_buffer_bytes(out), size);

@@ -43,6 +43,7 @@ typedef struct dx_deflate {
   size_t clear; /* bytes at the start of the input that are unmasked already */
   uint8_t out_bits, in_bits;   /* windows: of what we send, what comes */
   uint8_t out_reset, in_reset; /* no context takeover */
+  uint8_t may_end;  /* what we send may have a final block, RFC 7692 7.2.3.4 */
   uint8_t more;     /* the inflater may have more without more input */
   uint8_t borrowed; /* 'in' is the shared inflater */
   uint8_t ended;    /* the last block said that it was the last one */
@@ -102,8 +103,8 @@ dx_error dx_deflate_put(dx_deflate *d, dx_buffer *out, dx_spare *spare,
 typedef struct dx_packed {
   struct dx_packed *next;
   uint8_t bits, level, memory;
-  uint8_t reset; /* for peers that forget each message, and only for these */
-  size_t n;      /* 0: it is better sent as it is */
+  uint8_t may_end; /* see dx_deflate: for such peers only */
+  size_t n;        /* 0: it is better sent as it is */
   uint8_t bytes[];
 } dx_packed;
 

@@ -187,6 +187,25 @@ describe("compressing", function()
     assert.equal("Hello", (core.next(c, 0)))
   end)
 
+  -- RFC 7692 7.2.3.4 allows final blocks, but not all take them.
+  it("sends final blocks to clients that keep no context, or to nobody", function()
+    local function is_final(lines)
+      local first = lines[1]:match("^c1 (%x%x)")
+      return tonumber(first, 16) % 2 == 1
+    end
+    local text = ("some text, "):rep(20)
+    local shared = { compression = { compressor = "shared" } }
+    assert.is_false(is_final((sent_by("client", shared, "permessage-deflate", text))))
+    assert.is_false(is_final((sent_by("client", LIMITS, ANSWER, text))))
+    assert.is_false(is_final((sent_by("server", LIMITS, OFFER, text))))
+    for _, limits in ipairs { LIMITS, shared } do
+      local c = wire.open("server", limits, 0, OFFER)
+      local forgets = core.extensions(c):find("server_no_context_takeover", 1, true) ~= nil
+      core.broadcast({ [c] = true }, text)
+      assert.is_true(forgets or not is_final(wire.sent(c)))
+    end
+  end)
+
   it("raises for options that are none", function()
     local c = wire.open("server", LIMITS, 0, OFFER)
     for _, row in ipairs { { 1, "table expected" }, { { compres = true }, "the one option of send is 'compress'" },
