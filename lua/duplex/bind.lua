@@ -30,6 +30,7 @@ local NEEDS = {
 -- module returns a function that makes its part for a bound table.
 ---@type table<string, fun(): fun(duplex: duplex): any>
 local HELPERS = {
+  browser = function() return require "duplex.browser" end,
   heartbeat = function() return require("duplex.heartbeat").maker end,
   json = function() return require "duplex.json" end,
   rpc = function() return require "duplex.rpc" end,
@@ -77,6 +78,7 @@ local function bind(host)
   ---@field prepare fun(data: string, kind?: "text"|"binary"): duplex.Message
   ---@field heartbeat fun(options?: duplex.HeartbeatOptions): duplex.Heartbeat a policy for pings
   ---@field reconnect fun(url: string|function, options?: duplex.ReconnectOptions): duplex.Client a client that stays connected
+  ---@field browser { WebSocket: fun(url: string, protocols?: string|string[], options?: duplex.ClientOptions): duplex.browser.WebSocket }
   ---@field pair fun(request?: table): duplex.Connection, duplex.Connection client and server, in memory
   ---@field json duplex.JsonPart tables in and out
   ---@field rpc duplex.RpcPart remote procedure calls, JSON-RPC 2.0

@@ -23,6 +23,7 @@ local streaming = require "duplex.streaming"
 
 local connection = {}
 
+local NO_CODE = 1005 -- RFC 6455 7.1.5
 local TOLD_BEFORE = 0.001 -- seconds before an end is reported again
 
 -- User values of a connection, see csrc/lua/lconn.h.
@@ -286,17 +287,18 @@ function connection.class(host, transport)
   --- Closes: sends a close frame and waits for the peer's. Whoever waits to
   --- receive gets CLOSED. May be called again, by anyone.
   ---@param ws duplex.Connection
-  ---@param code? integer default 1000; 1000..1003, 1007..1014, 3000..4999
+  ---@param code? integer|false default 1000; 1000..1003, 1007..1014, 3000..4999;
+  ---  false: a close frame without a code, which the peer sees as 1005
   ---@param reason? string cut at 123 bytes
   ---@param timeout? number seconds to wait, default close_timeout; 0 = cut
   ---@return true
   function methods.close(ws, code, reason, timeout)
     local deadline = deadline_of(timeout)
-    if code ~= nil and not core.close_ok(code) then
+    if code and not core.close_ok(code) then
       error(("close code must be 1000..1003, 1007..1014 or 3000..4999, got %s")
         :format(tostring(code)), 2)
     end
-    core.close(ws, code or 1000, reason or "", now())
+    core.close(ws, code == false and NO_CODE or code or 1000, reason or "", now())
     flush(ws)
     while core.state(ws) ~= "closed" do
       local at = math.min(deadline or math.huge, core.due(ws))

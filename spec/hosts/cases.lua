@@ -776,6 +776,44 @@ case("reconnect: is closed while it waits, and while it connects", function(dupl
   t.ok(duplex.now() - began < 5, "it took too long")
 end)
 
+-- ---- the WebSocket of browsers ----
+
+case("browser: the events of a socket come in the order of the standard", function(duplex, t)
+  local server = t.serve({ subprotocols = { "chat" } }, echo)
+  local seen, over = {}, duplex.event()
+  local socket = duplex.browser.WebSocket(server.url .. "/x", { "chat" })
+  local function note(event)
+    seen[#seen + 1] = ("%s %d %s"):format(event.type, socket.readyState, event.data or event.code or socket.protocol)
+  end
+  socket.onopen = function(event)
+    note(event)
+    socket:send("hello")
+    socket:send("\0\255", "binary")
+  end
+  socket.onmessage = function(event)
+    note(event)
+    if event.kind == "binary" then socket:close(4000, "bye") end
+  end
+  socket.onerror = note
+  socket:addEventListener("close", function(event)
+    note(event)
+    over:set()
+  end)
+  t.same({}, seen) -- nothing before this task waits
+  t.ok(over:wait(5), "it is not closed")
+  t.same({ "open 1 chat", "message 1 hello", "message 1 \0\255", "close 3 4000" }, seen)
+  over:clear()
+  seen = {}
+  socket = duplex.browser.WebSocket("ws://127.0.0.1:1/")
+  socket.onopen, socket.onerror = note, note
+  socket.onclose = function(event)
+    note(event)
+    over:set()
+  end
+  t.ok(over:wait(5), "it does not fail")
+  t.same({ "error 3 ", "close 3 1006" }, seen)
+end)
+
 -- ---- tasks ----
 
 case("an error in a task is logged with where it happened", function(duplex, t)
@@ -823,8 +861,6 @@ case("an event wakes all who wait, until it is cleared", function(duplex, t)
   event:set()
   t.ok(event:wait(0))
 end)
-
--- ---- helpers ----
 
 case("values go as JSON, and what is none ends nothing", function(duplex, t)
   local ws = t.connect(t.serve({}, function(ws)

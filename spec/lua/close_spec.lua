@@ -20,6 +20,14 @@ describe("ws:close", function()
     end
   end)
 
+  case("has no code for false", function(a, b)
+    local waiting = both.task(b.wait_closed, b)
+    a:close(false, "of no use")
+    assert.same({ 1005, "" }, { waiting() })
+    assert.same({ 1005, "" }, { a.close_code, a.close_reason })
+    assert.is_nil(a.close_error)
+  end)
+
   case("is 1000 without a code, and cuts a long reason between characters", function(a, b)
     both.task(a.close, a, nil, ("€"):rep(60))
     b:receive()
