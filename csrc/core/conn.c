@@ -375,7 +375,7 @@ static dx_kind step(dx_conn *c, dx_event *ev, double now) {
         continue; /* RFC 6455 1.4: nobody is there to take it */
       c->messages_in += ev->last;
       if (c->reader.deflate)
-        dx_deflate_count_in(c->reader.deflate, ev->n,
+        dx_deflate_count_in(c->reader.deflate, c->limits->totals, ev->n,
                             ev->last ? c->reader.length : 0);
       dx_flow_add(c->limits->totals->in, ev->opcode, ev->n, ev->last);
       return kind;

@@ -109,7 +109,7 @@ DX_APART static dx_error append_message(dx_conn *c, dx_buffer *b, uint8_t first,
     d->stale = 1; /* our compressor may have seen what nobody will get */
     return e;
   }
-  dx_deflate_count_out(d, n, size);
+  dx_deflate_count_out(d, c->limits->totals, n, size);
   return DX_OK;
 }
 
@@ -154,7 +154,7 @@ DX_APART static dx_error put_packed(dx_conn *c, const dx_message *m) {
   if (e)
     return e;
   d->stale = 1;
-  dx_deflate_count_out(d, m->n, z->n);
+  dx_deflate_count_out(d, c->limits->totals, m->n, z->n);
   count_message(c, m->opcode, m->n);
   return DX_OK;
 }
@@ -178,7 +178,7 @@ static dx_error put_shared(dx_conn *c, const dx_message *m) {
   if (frame == NULL || dx_buffer_share(&c->out, frame))
     return DX_ERR_NO_MEMORY;
   if (c->reader.deflate)
-    dx_deflate_count_out(c->reader.deflate, m->n, m->n);
+    dx_deflate_count_out(c->reader.deflate, c->limits->totals, m->n, m->n);
   goes_out(c, frame->p, frame->n);
   count_message(c, m->opcode, m->n);
   return DX_OK;
@@ -197,7 +197,7 @@ dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
                           const uint8_t *data, size_t n, size_t gone) {
   count_message(c, head[0] & 15, n);
   if (c->reader.deflate)
-    dx_deflate_count_out(c->reader.deflate, n, n);
+    dx_deflate_count_out(c->reader.deflate, c->limits->totals, n, n);
   goes_out(c, head, gone < head_n ? gone : head_n);
   if (gone < head_n) {
     dx_error e = append_raw(c, &c->out, head + gone, head_n - gone);

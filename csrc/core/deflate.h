@@ -12,6 +12,7 @@
 #include "buffer.h"
 #include "error.h"
 #include "extensions.h"
+#include "totals.h"
 
 /* The bit of a first frame's header that says "compressed", RFC 7692 6. */
 #define DX_RSV1 0x40
@@ -60,13 +61,19 @@ void dx_deflate_free(dx_deflate *d);
 void dx_deflate_rest(dx_deflate *d);
 
 /* A message, or a piece of one, came; 'wire' bytes of frames with it. */
-static inline void dx_deflate_count_in(dx_deflate *d, size_t n, uint64_t wire) {
+static inline void dx_deflate_count_in(dx_deflate *d, dx_totals *t, size_t n,
+                                       uint64_t wire) {
   d->payload_in += n;
   d->wire_in += wire;
+  t->payload_in += n;
+  t->wire_in += wire;
 }
-static inline void dx_deflate_count_out(dx_deflate *d, size_t n, size_t wire) {
+static inline void dx_deflate_count_out(dx_deflate *d, dx_totals *t, size_t n,
+                                        size_t wire) {
   d->payload_out += n;
   d->wire_out += wire;
+  t->payload_out += n;
+  t->wire_out += wire;
 }
 
 /* ---- inflating ---- */

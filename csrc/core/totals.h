@@ -19,7 +19,9 @@ extern const double dx_bounds[DX_BOUNDS];
 
 typedef struct dx_totals {
   dx_flow in[DX_PONG + 1], out[DX_PONG + 1]; /* by opcode */
-  uint64_t round_trips[DX_BOUNDS + 1];       /* of pings, by class */
+  /* Bytes of messages on connections with compression, as in dx_deflate. */
+  uint64_t payload_in, wire_in, payload_out, wire_out;
+  uint64_t round_trips[DX_BOUNDS + 1]; /* of pings, by class */
   double round_trip_sum;
 } dx_totals;
 

@@ -23,6 +23,17 @@ static void set_flows(lua_State *L, const char *name, const dx_flow *flows,
   lua_setfield(L, -2, name);
 }
 
+/* Set field 'name' of the table on top to { payload =, wire = }. */
+static void set_sizes(lua_State *L, const char *name, uint64_t payload,
+                      uint64_t wire) {
+  lua_createtable(L, 0, 2);
+  lua_pushinteger(L, (lua_Integer)payload);
+  lua_setfield(L, -2, "payload");
+  lua_pushinteger(L, (lua_Integer)wire);
+  lua_setfield(L, -2, "wire");
+  lua_setfield(L, -2, name);
+}
+
 /* { count, sum, { bound, how many up to it }, ... } */
 static void push_round_trips(lua_State *L, const dx_totals *t) {
   uint64_t count = 0;
@@ -43,15 +54,17 @@ static void push_round_trips(lua_State *L, const dx_totals *t) {
 }
 
 /* totals(settings) -> table: messages_in, bytes_in, messages_out, bytes_out by
- * kind; round_trips */
+ * kind; sizes_in, sizes_out; round_trips */
 static int totals(lua_State *L) {
   lsettings **box = luaL_checkudata(L, 1, LSETTINGS);
   const dx_totals *t = &(*box)->totals;
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 7);
   set_flows(L, "messages_in", t->in, 0);
   set_flows(L, "bytes_in", t->in, 1);
   set_flows(L, "messages_out", t->out, 0);
   set_flows(L, "bytes_out", t->out, 1);
+  set_sizes(L, "sizes_in", t->payload_in, t->wire_in);
+  set_sizes(L, "sizes_out", t->payload_out, t->wire_out);
   push_round_trips(L, t);
   lua_setfield(L, -2, "round_trips");
   return 1;

@@ -115,7 +115,7 @@ function core.compression(ws) end
 -- ---- what is counted ----
 
 ---What passed through all connections of these settings: messages_in, bytes_in,
----messages_out, bytes_out by kind, round_trips.
+---messages_out, bytes_out by kind; sizes_in, sizes_out; round_trips.
 ---@param settings duplex.Settings
 ---@return table
 function core.totals(settings) end

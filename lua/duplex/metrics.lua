@@ -74,6 +74,8 @@ end
 ---  payload, by kind
 ---@field control { received: table<string, integer>, sent: table<string, integer> } frames:
 ---  close, ping, pong
+---@field compression { received: table<string, integer>, sent: table<string, integer> } bytes
+---  of messages where it was agreed on: payload, and wire, as frames carry them
 ---@field closed { received: table<integer|string, integer>, sent: table<integer|string, integer> }
 ---  connections, by close code
 ---@field queue { messages: integer, most: integer } received and not taken yet; most: of one
@@ -98,6 +100,7 @@ function metrics.collect(server)
     messages = both(totals, "messages", DATA),
     bytes = both(totals, "bytes", DATA),
     control = both(totals, "messages", CONTROL),
+    compression = { received = totals.sizes_in, sent = totals.sizes_out },
     closed = { received = copy(counts.closed.received), sent = copy(counts.closed.sent) },
     queue = { messages = queued, most = most_queued },
     outbox = { bytes = outbox, most = most_outbox },
@@ -153,6 +156,8 @@ function metrics.text(all)
     by_direction(counter("messages", "Whole messages."), all.messages, "kind"),
     by_direction(counter("message_bytes", "Bytes of payload of messages."), all.bytes, "kind"),
     by_direction(counter("control_frames", "Control frames."), all.control, "kind"),
+    by_direction(counter("compression_bytes", "Bytes of messages where compression was agreed on."),
+      all.compression, "part"),
     by_direction(counter("closed", "Connections that ended, by close code."), all.closed, "code"),
     gauge("queued_messages", "Messages received and not taken yet.", all.queue.messages),
     gauge("queued_messages_most", "The same of the connection with most.", all.queue.most),

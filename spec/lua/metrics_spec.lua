@@ -67,6 +67,29 @@ describe("server:metrics", function()
     assert.same({ text = 0, binary = 3 }, all.bytes.sent)
   end)
 
+  on_both("counts what compression saves", function(bound)
+    local server = serve(bound, { compression = true })
+    local plain = assert(bound.connect(server.url, { compression = false }))
+    plain:send("not compressed")
+    plain:receive()
+    local ws = assert(bound.connect(server.url, { compression = true }))
+    ws:send(("x"):rep(10000))
+    ws:receive()
+    bound.broadcast(server.connections, bound.prepare(("y"):rep(10000)))
+    ws:receive()
+    assert.equal(4, server:metrics().messages.sent.text)
+    local all = server:metrics().compression
+    all.sent.payload = all.sent.payload - 10000
+    for _, direction in ipairs { "received", "sent" } do
+      assert.equal(10000, all[direction].payload)
+      assert.is_true(all[direction].wire > 0 and all[direction].wire < 100)
+    end
+    assert.is_truthy(server:metrics("prometheus"):find(
+      'duplex_compression_bytes_total{direction="sent",part="payload"} 20000', 1, true))
+    ws:close()
+    plain:close()
+  end)
+
   on_both("counts connections, control frames and close codes", function(bound)
     local server = serve(bound)
     local one = assert(bound.connect(server.url))
