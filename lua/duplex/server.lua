@@ -49,7 +49,7 @@ local function callbacks(self)
     if failure then failed(self, "handlers", failure, ws) end
     ws:close(failure and 1011 or 1000)
     metrics.closed(self.counts, ws)
-    report.closed(self.detail, ws, now() - self.connections[ws])
+    report.closed(self.detail, ws, now() - (self.connections[ws] or now()))
     leave(self, ws)
   end
   -- Its first request has come, or never will.
