@@ -241,11 +241,9 @@ static int accept_answer(const element *e, const dx_deflate_params *wish,
   }
   a.server_bits = (uint8_t)server;
   a.says_server_bits = e->is[SERVER_BITS] != ABSENT;
-  /* There are servers that answer with more than they were offered; whatever
-   * they say, we may always use less. */
   if (client == VALUELESS)
     return 0;
-  if (client != ABSENT)
+  if (client != ABSENT) /* we may always use less */
     a.client_bits = least(client, wish->client_bits);
   a.says_client_bits = client != ABSENT;
   *agreed = a;
@@ -297,24 +295,26 @@ static void put_resets(writer *w, const dx_deflate_params *p) {
     put_param(w, CLIENT_RESET, VALUELESS);
 }
 
-static void put_offer(writer *w, const dx_deflate_params *p, int limited) {
+static void put_offer(writer *w, const dx_deflate_params *p, int server_bits,
+                      int client_bits) {
   put_resets(w, p);
-  if (limited)
-    put_param(w, SERVER_BITS, p->server_bits);
-  int hint = p->client_bits < DX_MAX_BITS && !p->any_client_bits;
-  put_param(w, CLIENT_BITS, hint ? p->client_bits : VALUELESS);
+  if (server_bits < DX_MAX_BITS)
+    put_param(w, SERVER_BITS, server_bits);
+  put_param(w, CLIENT_BITS,
+            client_bits < DX_MAX_BITS ? client_bits : VALUELESS);
 }
 
 size_t dx_extensions_offer(char *out, const dx_deflate_params *wish) {
   writer w = {out, 0};
-  int limited = wish->server_bits < DX_MAX_BITS;
   if (!wish->level)
     return 0;
-  put_offer(&w, wish, limited);
-  if (limited && wish->any_server_bits) {
-    /* RFC 7692 5.1: in order of preference. */
+  put_offer(&w, wish, wish->server_bits, wish->client_bits);
+  /* RFC 7692 5.1: in order of preference.  There are servers that decline what
+   * limits them, or a client that says that it will use less than they ask. */
+  int second_bits = wish->any_server_bits ? DX_MAX_BITS : wish->server_bits;
+  if (second_bits > wish->server_bits || wish->client_bits < DX_MAX_BITS) {
     put(&w, ", ");
-    put_offer(&w, wish, 0);
+    put_offer(&w, wish, second_bits, DX_MAX_BITS);
   }
   return w.n;
 }

@@ -22,7 +22,6 @@ typedef struct dx_deflate_params {
   uint8_t says_server_bits; /* agreement: the response has that parameter */
   uint8_t says_client_bits;
   uint8_t any_server_bits; /* a client's wish: better larger than nothing */
-  uint8_t any_client_bits; /* a client's wish: nothing is said of our own */
   /* Of our own compressor, and nobody else's business: */
   uint8_t level;      /* 1..9; 0 in a wish: no compression at all */
   uint8_t memory;     /* zlib's memLevel, 1..9 */

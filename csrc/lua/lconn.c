@@ -81,7 +81,6 @@ static void read_compression(lua_State *L, dx_deflate_params *p) {
   p->server_bits = (uint8_t)number_field(L, "server_max_window_bits");
   p->client_bits = (uint8_t)number_field(L, "client_max_window_bits");
   p->any_server_bits = flag_field(L, "any_server_bits");
-  p->any_client_bits = flag_field(L, "any_client_bits");
   p->level = (uint8_t)number_field(L, "level");
   p->memory = (uint8_t)number_field(L, "memory_level");
   p->threshold = (uint32_t)number_field(L, "threshold");

@@ -112,7 +112,7 @@
 ---@field server_no_context_takeover? boolean (default false) The server compresses each message on its own.
 ---@field client_no_context_takeover? boolean (default false) The client compresses each message on its own.
 ---@field server_max_window_bits? integer (bits) Most that the server may use, which it has to agree to; default: 12, or what it uses.
----@field client_max_window_bits? integer (bits) Window of our compressor, which the server is told; default: 12, or less if the server asks for it.
+---@field client_max_window_bits? integer (bits, default 12) Window of our compressor: it finds repetitions that are 2^bits bytes apart.
 ---@field level? integer (default 6) Effort of our compressor: 1 is quickest, 9 makes the smallest messages.
 ---@field memory_level? integer (default 5) Memory of our compressor beside the window: 2^(9 + level) bytes.
 ---@field threshold? integer (bytes, default 64) Shorter messages go as they are.

@@ -79,7 +79,7 @@ local rows = {
   { "compression.server_max_window_bits", "server", "integer", 12,    9,   15,     "bits",            "Window of our compressor: it finds repetitions that are 2^bits bytes apart." },
   { "compression.client_max_window_bits", "server", "integer", 12,    8,   15,     "bits",            "The same of clients; one that cannot limit its window may use 15." },
   { "compression.server_max_window_bits", "client", "integer", nil,   8,   15,     "bits",            "Most that the server may use, which it has to agree to; default: 12, or what it uses." },
-  { "compression.client_max_window_bits", "client", "integer", nil,   9,   15,     "bits",            "Window of our compressor, which the server is told; default: 12, or less if the server asks for it." },
+  { "compression.client_max_window_bits", "client", "integer", 12,    9,   15,     "bits",            "Window of our compressor: it finds repetitions that are 2^bits bytes apart." },
   { "compression.level", "both",   "integer",          6,           1,   9,       nil,               "Effort of our compressor: 1 is quickest, 9 makes the smallest messages." },
   { "compression.memory_level", "both", "integer",     5,           1,   9,       nil,               "Memory of our compressor beside the window: 2^(9 + level) bytes." },
   { "compression.threshold", "both", "integer",        64,          0,   INT,     "bytes",           "Shorter messages go as they are." },

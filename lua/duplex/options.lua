@@ -97,8 +97,6 @@ local function plan_compression(role, given)
   end
   given.any_server_bits = given.server_max_window_bits == nil
   given.server_max_window_bits = given.server_max_window_bits or 12
-  given.any_client_bits = given.client_max_window_bits == nil
-  given.client_max_window_bits = given.client_max_window_bits or 12
   return given
 end
 

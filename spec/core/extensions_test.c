@@ -234,9 +234,15 @@ static void test_windows_of_offers(void) {
 static const dx_deflate_params rather = {.server_bits = 12,
                                          .client_bits = 12,
                                          .any_server_bits = 1,
-                                         .any_client_bits = 1,
                                          .level = 6,
                                          .memory = 5};
+
+static const dx_deflate_params longest = {.server_bits = 12,
+                                          .client_bits = 12,
+                                          .server_reset = 1,
+                                          .client_reset = 1,
+                                          .level = 6,
+                                          .memory = 5};
 
 static const struct wish_row {
   const dx_deflate_params *wish;
@@ -244,10 +250,13 @@ static const struct wish_row {
 } wishes[] = {
     {&none, ""},
     {&all, D "; " CB},
-    {&twelve, D "; " SB "=12; " CB "=12"},
-    {&rather, D "; " SB "=12; " CB ", " D "; " CB},
-    {&shared, D "; " SR "; " SB "=12; " CB "=12"},
+    {&twelve, D "; " SB "=12; " CB "=12, " D "; " SB "=12; " CB},
+    {&rather, D "; " SB "=12; " CB "=12, " D "; " CB},
+    {&shared,
+     D "; " SR "; " SB "=12; " CB "=12, " D "; " SR "; " SB "=12; " CB},
     {&fresh, D "; " SR "; " CR "; " CB},
+    {&longest, D "; " SR "; " CR "; " SB "=12; " CB "=12, " D "; " SR "; " CR
+                 "; " SB "=12; " CB},
 };
 
 static void test_wishes(void) {
@@ -303,7 +312,7 @@ static const struct answer_row {
     {&all, D "; " CB, -1, 0, 0, 0, 0},
     {&all, D "; " CB "=16", -1, 0, 0, 0, 0},
     {&rather, D "; " CB "=12", 1, 15, 12, 0, 0},
-    {&rather, D "; " CB "=13", 1, 15, 12, 0, 0}, /* we may use less */
+    {&rather, D "; " CB "=13", 1, 15, 12, 0, 0}, /* to the second offer */
 };
 
 static void test_answers(void) {

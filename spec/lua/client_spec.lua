@@ -188,7 +188,7 @@ describe("duplex.connect", function()
   -- RFC 7692 5.1, 7.1: what a server may not answer to what we offer.
   for _, answer in ipairs {
     "permessage-deflate; server_max_window_bits=99999", "permessage-deflate; server_max_window_bits",
-    "permessage-deflate; client_max_window_bits",
+    "permessage-deflate; client_max_window_bits=16", "permessage-deflate; client_max_window_bits",
     "permessage-deflate; server_no_context_takeover=1", "permessage-deflate; x", "permessage-deflate;",
     "permessage-deflate, permessage-deflate", "x-webkit-deflate-frame",
   } do
