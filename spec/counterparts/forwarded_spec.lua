@@ -53,7 +53,7 @@ local function log_of(server)
   server:stop()
   local list = {}
   for _, line in ipairs(server.lines) do
-    if line:find("^%l+\t") then list[#list + 1] = line end
+    if line:find("^%l+\t") and not line:find("^debug") then list[#list + 1] = line end
   end
   return table.concat(list, "\n")
 end

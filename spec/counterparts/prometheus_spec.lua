@@ -3,7 +3,7 @@
 
 local child = require "spec.support.child"
 
-local PYTHON = os.getenv("PYTHON") or "python3"
+local PYTHON = os.getenv("PYTHON") or "/usr/bin/python3"
 local PEERS = "spec/counterparts/peers/"
 
 describe("metrics for Prometheus", function()
