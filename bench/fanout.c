@@ -33,7 +33,7 @@ typedef struct subscriber {
 typedef struct fanout {
   const load_frames *frames;
   const load_options *o;
-  client publisher;
+  client publisher, echo;
   int epoll;
   uint64_t published, received; /* of all subscribers together */
   uint8_t in[ROOM];
@@ -58,17 +58,17 @@ static void sleep_until(double when) {
 
 /* One message at a time, so an answer that takes long is one figure, however
  * many would have been due meanwhile. */
-static latency measure(const load_options *o, double start, double end) {
+static latency measure(const client *c, const load_options *o, double start,
+                       double end) {
   size_t room = (size_t)((end - start) / EVERY) + 1, n = 0;
   double *seconds = calloc(room, sizeof *seconds);
   load_frames f;
-  client c;
   client_frames(&f, o->size, 1, o->text, 'E');
-  if (!seconds || !client_open(&c, o, 0))
-    load_fail("no echo beside: %s", strerror(errno));
+  if (!seconds)
+    load_fail("out of memory");
   setpriority(PRIO_PROCESS, 0, -10); /* it matters, and costs next to nothing */
   for (double began; (began = load_now()) < end;) {
-    client_check(&c, &f);
+    client_check(c, &f);
     if (load_now() >= start && n < room)
       seconds[n++] = load_now() - began;
     sleep_until(began + EVERY);
@@ -80,7 +80,8 @@ static latency measure(const load_options *o, double start, double end) {
 }
 
 /* Returns what its figures can be read from. */
-static int start_echo(const load_options *o, double start, double end) {
+static int start_echo(const client *c, const load_options *o, double start,
+                      double end) {
   int ends[2];
   if (pipe(ends))
     load_fail("pipe: %s", strerror(errno));
@@ -88,7 +89,7 @@ static int start_echo(const load_options *o, double start, double end) {
   if (pid < 0)
     load_fail("fork: %s", strerror(errno));
   if (pid == 0) {
-    latency l = measure(o, start, end);
+    latency l = measure(c, o, start, end);
     _exit(write(ends[1], &l, sizeof l) != sizeof l);
   }
   close(ends[1]);
@@ -167,7 +168,7 @@ static void open_all(fanout *f) {
     if (epoll_ctl(f->epoll, EPOLL_CTL_ADD, c->fd, &e))
       load_fail("epoll_ctl: %s", strerror(errno));
   }
-  if (!client_open(&f->publisher, o, 0))
+  if (!client_open(&f->publisher, o, 0) || !client_open(&f->echo, o, 0))
     load_fail("no publisher: %s", strerror(errno));
 }
 
@@ -182,7 +183,7 @@ void fanout_run(const load_options *o) {
   open_all(&f);
 
   double start = load_now() + o->warmup, end = start + o->seconds;
-  int from_echo = start_echo(o, start, end);
+  int from_echo = start_echo(&f.echo, o, start, end);
   start = run_until(&f, start);
   double cpu = o->pid ? proc_cpu(o->pid) : 0;
   clock_t own = clock();
