@@ -110,7 +110,7 @@ static int report_end(lua_State *L, lloop *loop, lconn *c) {
 static int receive_k(lua_State *L, int status, lua_KContext ctx);
 
 /* However many messages came at once, others have their turn after so long. */
-#define TURN_AT_MOST 0.01 /* seconds */
+#define TURN_AT_MOST 0.004 /* seconds */
 
 static int is_over_time(lua_State *L, lloop *loop, double deadline) {
   if (++loop->taken % 8) /* to look at the clock costs something too */

@@ -138,6 +138,7 @@ int ltask_pause(lua_State *L, lloop *loop, ltask *t, double deadline,
   t->deadline = deadline;
   t->why = LWOKEN;
   ltask_link(&loop->ready, t);
+  loop->paused = 1;
 #ifdef DX_NO_CONTINUATIONS
   return yielded;
 #else
@@ -435,6 +436,10 @@ static void announce_ends(lua_State *L, lloop *loop) {
 
 void ltask_turn(lua_State *L, lloop *loop, int wait) {
   loop->turning = 1;
+  if (loop->paused) { /* the events that it was for */
+    loop->paused = 0;
+    dx_loop_turn(&loop->net, 0);
+  }
   /* Those that get ready meanwhile wait for the next turn, after events. */
   ltask *last = loop->ready ? loop->ready->prev : NULL;
   while (last) {

@@ -54,6 +54,7 @@ typedef struct lloop {
   int idle;            /* coroutines to be used again */
   size_t tasks;        /* alive */
   int turning;         /* ltask_turn is running */
+  int paused;          /* a task lets others have their turn first */
   int stopping;        /* waits get STOPPED */
   uv_timer_t patience; /* of step() */
   uv_signal_t interrupts[2]; /* SIGINT and SIGTERM, while run() runs */
