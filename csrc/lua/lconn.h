@@ -40,6 +40,7 @@ typedef struct lshared {
 /* The type of a transport that is written in C, see llink.c. */
 typedef struct lconn_ops {
   void (*touched)(void *transport); /* there is something to send or to end */
+  void (*joined)(void *transport);  /* as one of many: after those not */
   void (*push)(void *transport);    /* send what can be sent, now */
   void (*dropped)(void *transport); /* the connection is being collected */
   dx_secure *(*secure)(void *transport); /* its TLS, or NULL */

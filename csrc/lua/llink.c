@@ -62,13 +62,14 @@ void llink_ended(dx_link *l) {
 }
 
 static void touched(void *link) { dx_link_touch(link); }
+static void joined(void *link) { dx_link_touch_crowd(link); }
 static void dropped(void *link) { dx_link_drop(link); }
 
 static void push(void *link) { dx_link_send(link); }
 
 static dx_secure *secure_of(void *link) { return ((dx_link *)link)->secure; }
 
-static const lconn_ops ops = {touched, push, dropped, secure_of};
+static const lconn_ops ops = {touched, joined, push, dropped, secure_of};
 
 /* ---- messages in ---- */
 

@@ -128,7 +128,7 @@ static void deliver(lua_State *L, crowd *w, lconn *c, int index) {
   if (c->transport == NULL)
     append(L, TOUCHED, index, &w->touched);
   else if (!knows)
-    lconn_touch(c);
+    c->ops->joined(c->transport);
 }
 
 /* The next keys of the set, behind the one on top of the stack, which they

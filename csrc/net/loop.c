@@ -87,6 +87,19 @@ void dx_link_touch(dx_link *l) {
   if (l->dirty || l->closed)
     return;
   dx_loop *loop = loop_of(l);
+  dx_link **place = loop->last_alone ? &loop->last_alone->next : &loop->dirty;
+  l->dirty = 1;
+  l->next = *place;
+  *place = l;
+  loop->last_alone = l;
+  if (l->next == NULL)
+    loop->dirty_end = l;
+}
+
+void dx_link_touch_crowd(dx_link *l) {
+  if (l->dirty || l->closed)
+    return;
+  dx_loop *loop = loop_of(l);
   l->dirty = 1;
   l->next = NULL;
   if (loop->dirty)
@@ -391,6 +404,8 @@ int dx_loop_flush(dx_loop *loop) {
   for (int i = 0; loop->dirty && i < FLUSH_AT_MOST; i++) {
     dx_link *l = loop->dirty;
     loop->dirty = l->next;
+    if (l == loop->last_alone)
+      loop->last_alone = NULL;
     l->dirty = 0;
     if (l->closed)
       uv_close((uv_handle_t *)&l->poll, on_closed);

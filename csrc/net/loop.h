@@ -79,7 +79,9 @@ struct dx_loop {
   uint8_t *input; /* DX_INPUT_SIZE bytes; 'borrower' may have some unread */
   uint8_t *wire;  /* DX_WIRE_SIZE bytes of ciphertext, once there is TLS */
   dx_link *borrower;
-  dx_link *dirty, *dirty_end;
+  dx_link *dirty, *dirty_end; /* links to look after: first those touched alone,
+                                 up to 'last_alone', then those of a crowd */
+  dx_link *last_alone;        /* or NULL */
   const dx_hooks *hooks;
   size_t links;  /* in all, those that only linger included */
   size_t unsent; /* of these, lingering with something still to send */
@@ -119,6 +121,9 @@ static inline dx_loop *dx_link_loop(const dx_link *link) {
 
 /* There may be something to send, to end or to receive. */
 void dx_link_touch(dx_link *link);
+
+/* The same for one of many that get a message: others do not wait for them. */
+void dx_link_touch_crowd(dx_link *link);
 
 /* The connection goes away now, whatever state it is in. */
 void dx_link_drop(dx_link *link);

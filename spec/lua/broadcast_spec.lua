@@ -135,12 +135,16 @@ describe("duplex.broadcast", function()
     end
     local talker = assert(duplex.connect(server.url))
     both.settle()
-    talker:send("hello")
-    duplex.broadcast(set, "y")
-    assert.equal("hello", (talker:receive()))
-    local waiting = 0
-    for ws in pairs(set) do waiting = waiting + (ws.outbox > 0 and 1 or 0) end
-    assert.is_true(waiting > 0)
+    for _, first in ipairs { true, false } do
+      if first then talker:send("hello") end
+      duplex.broadcast(set, "y")
+      if not first then talker:send("hello") end
+      assert.equal("hello", (talker:receive()))
+      local waiting = 0
+      for ws in pairs(set) do waiting = waiting + (ws.outbox > 0 and 1 or 0) end
+      assert.is_true(waiting > 0)
+      both.settle()
+    end
     for i = 1, 400 do deaf[i]:close(1000, "", 0) end
   end))
 
