@@ -63,14 +63,6 @@ describe("a hostile peer that compresses", function()
     return peer
   end
 
-  local function expect(peer, code, text)
-    local got, reason = peer:until_close()
-    assert.equal(code, got, reason)
-    if text then assert.truthy(reason:find(text, 1, true), reason) end
-    assert.equal("closed", peer:eof())
-    peer:close()
-  end
-
   -- Writes a message of pieces until it was all, or refused. Pieces are masked
   -- with zeros, which changes nothing.
   local function flood(peer, first, piece, count)
@@ -92,7 +84,7 @@ describe("a hostile peer that compresses", function()
     costs(MAX / 1024 + 64, 0.5, function()
       local peer = connect()
       peer:write(bytes.frame(0xc2, BOMB .. ("\0"):rep(MAX - 100), KEY))
-      expect(peer, 1009, "max_message")
+      peer:refused(1009, "max_message")
     end)
   end)
 
@@ -100,14 +92,14 @@ describe("a hostile peer that compresses", function()
     costs(MAX / 1024 + 64, 0.5, function()
       local peer = connect()
       peer:write(bytes.frame(0xc2, BOMB .. ("\0"):rep(10485760), KEY))
-      expect(peer, 1009, "max_message")
+      peer:refused(1009, "max_message")
     end)
     for _, size in ipairs { 100, 65536 } do
       costs(MAX / 1024 + 64, 0.5, function()
         local peer = connect()
         peer:write(bytes.frame(0x42, BOMB, KEY))
         flood(peer, 0, ("\0"):rep(size), math.ceil(10485760 / size / 10))
-        expect(peer, 1009, "max_message")
+        peer:refused(1009, "max_message")
       end)
     end
   end)
@@ -118,7 +110,7 @@ describe("a hostile peer that compresses", function()
     for _ = 1, 3 do assert.equal(0xc2, (peer:frame())) end
     peer:write(bytes.frame(0x42, MILLION .. "\0\0\255\255", KEY))
     flood(peer, 0, MILLION .. "\0\0\255\255", 5)
-    expect(peer, 1009, "max_message")
+    peer:refused(1009, "max_message")
   end)
 
   it("finds no more memory for many small bombs than for one, while nobody reads", function()
@@ -143,7 +135,7 @@ describe("a hostile peer that compresses", function()
       costs(GARBAGE, seconds, function()
         local peer = connect()
         flood(peer, 0x42, EMPTY[name]:rep(20), 200)
-        expect(peer, 1009, "max_message")
+        peer:refused(1009, "max_message")
       end)
     end
   end)
@@ -153,7 +145,7 @@ describe("a hostile peer that compresses", function()
       local peer = connect()
       flood(peer, 0x42, EMPTY.dynamic, 200) -- 900 KB
       peer:write(bytes.frame(0x80, "\255", KEY))
-      expect(peer, 1007, "compressed data is corrupt")
+      peer:refused(1007, "compressed data is corrupt")
     end)
   end)
 
@@ -161,7 +153,7 @@ describe("a hostile peer that compresses", function()
     for _, piece in ipairs { "", "\0\0\0\255\255" } do
       local peer = connect()
       peer:write(bytes.frame(0x42, piece, KEY) .. bytes.frame(0, piece, KEY):rep(20000))
-      expect(peer, 1008, "max_fragments")
+      peer:refused(1008, "max_fragments")
     end
   end)
 
@@ -185,7 +177,7 @@ describe("a hostile peer that compresses", function()
         peer = connect()
       end
       peer:write(row[2])
-      local fine, problem = pcall(expect, peer, row[1])
+      local fine, problem = pcall(peer.refused, peer, row[1])
       assert(fine, ("row %d: %s"):format(i, tostring(problem)))
     end
   end)
@@ -202,15 +194,15 @@ describe("a hostile peer that compresses", function()
       return peer
     end
     for _, offer in ipairs { "permessage-deflate; client_max_window_bits=9", "permessage-deflate; client_max_window_bits=8" } do
-      expect(sends(600, offer, FROM_600), 1007, "compressed data is corrupt")
+      sends(600, offer, FROM_600):refused(1007, "compressed data is corrupt")
     end
-    expect(sends(5000, OFFER, FROM_4500), 1007, "compressed data is corrupt")
+    sends(5000, OFFER, FROM_4500):refused(1007, "compressed data is corrupt")
     -- Who keeps within what was agreed may.
     local peer = sends(600, "permessage-deflate; client_max_window_bits=10", FROM_600)
     assert.same({ 0x82, data:sub(1, 3) }, { peer:frame() })
     peer:close()
     -- Nobody refers to anything where no context is taken over.
-    expect(sends(600, "permessage-deflate; client_no_context_takeover", FROM_600), 1007)
+    sends(600, "permessage-deflate; client_no_context_takeover", FROM_600):refused(1007)
   end)
 
   it("gets nothing inflated behind a close frame", function()

@@ -52,28 +52,20 @@ describe("a hostile peer", function()
     return peer
   end
 
-  local function expect(peer, code, text)
-    local got, reason = peer:until_close()
-    assert.equal(code, got, reason)
-    if text then assert.truthy(reason:find(text, 1, true), reason) end
-    assert.equal("closed", peer:eof())
-    peer:close()
-  end
-
   it("is refused a giant length as soon as it is said", function()
     for _, length in ipairs { "\0\0\0\0\0\64\0\1", "\0\0\0\1\0\0\0\0", "\127\255\255\255\255\255\255\255" } do
       local peer = connect()
       peer:write("\130\255" .. length .. KEY)
-      expect(peer, 1009, "max_message")
+      peer:refused(1009, "max_message")
     end
     for _, length in ipairs { "\128\0\0\0\0\0\0\0", "\255\255\255\255\255\255\255\255", "\0\0\0\0\0\0\0\5" } do
       local peer = connect()
       peer:write("\130\255" .. length .. KEY)
-      expect(peer, 1002, "shortest form")
+      peer:refused(1002, "shortest form")
     end
     local peer = connect() -- lengths that would overflow when they are added
     peer:write("\2\129" .. KEY .. "x" .. "\128\255\127\255\255\255\255\255\255\255" .. KEY)
-    expect(peer, 1009, "max_message")
+    peer:refused(1009, "max_message")
   end)
 
   it("gets no memory for a length that is allowed, only for bytes", function()
@@ -92,7 +84,7 @@ describe("a hostile peer", function()
     for _, part in ipairs { "", "x" } do
       local peer = connect()
       peer:write("\2\128" .. KEY .. bytes.frame(0, part, KEY):rep(20000))
-      expect(peer, 1008, "max_fragments")
+      peer:refused(1008, "max_fragments")
     end
   end)
 
@@ -112,7 +104,7 @@ describe("a hostile peer", function()
     for _, first in ipairs { 0x89, 0x8a } do
       local peer = connect()
       peer:write(bytes.frame(first, "flood", KEY):rep(3000))
-      expect(peer, 1008, "max_control_rate")
+      peer:refused(1008, "max_control_rate")
     end
   end)
 
@@ -228,7 +220,7 @@ describe("a hostile peer", function()
     peer:write(bytes.frame(0x81, "one", KEY) .. bytes.frame(0x88, "\3\233", KEY))
     peer:finish_writing()
     assert.same({ 0x81, "one" }, { peer:frame() })
-    expect(peer, 1001)
+    peer:refused(1001)
   end)
 
   it("gets the close frame for its error although it goes on sending", function()
@@ -236,7 +228,7 @@ describe("a hostile peer", function()
       local peer = connect()
       peer:write("\255\128" .. KEY)
       peer:write(("x"):rep(300000))
-      expect(peer, 1002)
+      peer:refused(1002)
     end
   end)
 
@@ -244,7 +236,7 @@ describe("a hostile peer", function()
     for _, path in ipairs { "/raise", "/raise-table" } do
       local peer = connect(path)
       peer:send(0x81, "x")
-      expect(peer, 1011, nil)
+      peer:refused(1011, nil)
     end
     local log = server:errors_now()
     assert.truthy(log:find("handler failed: .-boom"), log)

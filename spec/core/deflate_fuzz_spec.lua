@@ -105,16 +105,6 @@ local function play(role, said, pieces, in_pieces)
   return log, core.close_code(c)
 end
 
-local function cut(random, data)
-  local pieces, at = {}, 1
-  while at <= #data do
-    local size = random(80)
-    pieces[#pieces + 1] = data:sub(at, at + size - 1)
-    at = at + size
-  end
-  return pieces
-end
-
 describe("a mutated stream of compressed messages", function()
   for role, all in pairs(SAID) do
     it("gives a " .. role .. " the same messages whole, byte by byte, cut at random and in pieces", function()
@@ -126,7 +116,7 @@ describe("a mutated stream of compressed messages", function()
         local log, code = play(role, said, { data })
         local single = {}
         for i = 1, #data do single[i] = data:sub(i, i) end
-        for name, pieces in pairs { whole = { data }, single = single, random = cut(random, data) } do
+        for name, pieces in pairs { whole = { data }, single = single, random = bytes.cut(random, data, 80) } do
           for _, in_pieces in ipairs { false, true } do
             local other, other_code = play(role, said, pieces, in_pieces)
             local where = ("%s seed %d, cut %s%s: %s"):format(role, seed, name, in_pieces and ", in pieces" or "", bytes.to_hex(data))

@@ -57,16 +57,6 @@ local function play(role, pieces, lazy)
   return log, sent
 end
 
-local function cut(random, data)
-  local pieces, at = {}, 1
-  while at <= #data do
-    local size = random(40)
-    pieces[#pieces + 1] = data:sub(at, at + size - 1)
-    at = at + size
-  end
-  return pieces
-end
-
 describe("a mutated stream of frames", function()
   for _, role in ipairs { "server", "client" } do
     it("gives a " .. role .. " the same events whole, byte by byte and cut at random", function()
@@ -77,7 +67,7 @@ describe("a mutated stream of frames", function()
         local log, sent = play(role, { data })
         local single = {}
         for i = 1, #data do single[i] = data:sub(i, i) end
-        for name, pieces in pairs { single = single, random = cut(random, data), again = cut(random, data) } do
+        for name, pieces in pairs { single = single, random = bytes.cut(random, data, 40), again = bytes.cut(random, data, 40) } do
           for _, lazy in ipairs { false, true } do
             local other_log, other_sent = play(role, pieces, lazy)
             local where = ("%s seed %d, cut %s%s: %s"):format(role, seed, name, lazy and ", lazy" or "", bytes.to_hex(data))

@@ -1,10 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- The chat's server, told things that no page would say.
 
-local child = require "spec.support.child"
-local translated = require "spec.support.translated"
 local duplex = require "duplex"
-local has_json, json = pcall(require, "cjson.safe")
+local has_json, talking = pcall(require, "spec.support.talking")
 local run = require "spec.support.run"
 
 if not has_json then
@@ -12,28 +10,17 @@ if not has_json then
   return
 end
 
-local WAIT = 10 -- seconds
+local say, expect = talking.say, talking.expect
 
 describe("examples/chat", function()
   local server, url
 
   lazy_setup(function()
-    server = child.start(translated.words(child.lua, "examples/chat/server.lua", "0"))
-    url = server:expect("^open http(://%S+/) in two tabs$")
+    server, url = talking.start("examples/chat/server.lua", "^open http(://%S+/) in two tabs$")
   end)
   lazy_teardown(function() server:stop() end)
 
   local function connect() return assert(duplex.connect("ws" .. url)) end
-
-  local function say(ws, message) assert(ws:send(json.encode(message))) end
-
-  -- The next message of this type.
-  local function expect(ws, kind)
-    while true do
-      local message = json.decode((assert(ws:receive(WAIT))))
-      if message.type == kind then return message end
-    end
-  end
 
   local function enter(room, name)
     local ws = connect()
@@ -95,7 +82,7 @@ describe("examples/chat", function()
     say(ws, { type = "say", text = ("é"):rep(2001) })
     assert.equal("the message has 2001 characters, 2000 are allowed", expect(ws, "error").message)
     assert(ws:send(("x"):rep(65537)))
-    while ws:receive(WAIT) do end
+    while ws:receive(10) do end
     assert.equal(1009, ws.close_code)
   end))
 
@@ -106,7 +93,7 @@ describe("examples/chat", function()
     for i = 1, 100 do
       if not ws:send('{"type":"say","text":"' .. i .. '"}') then break end
     end
-    while ws:receive(WAIT) do end
+    while ws:receive(10) do end
     assert.equal(1008, ws.close_code)
   end))
 

@@ -2,10 +2,8 @@
 -- The live comments of examples/hub, with clients of ours. What browsers and
 -- Python make of them is in spec/counterparts/hub_spec.lua.
 
-local child = require "spec.support.child"
-local translated = require "spec.support.translated"
 local duplex = require "duplex"
-local has_json, json = pcall(require, "cjson.safe")
+local has_json, talking = pcall(require, "spec.support.talking")
 local run = require "spec.support.run"
 
 if not has_json then
@@ -13,28 +11,17 @@ if not has_json then
   return
 end
 
-local WAIT = 10 -- seconds
+local say, expect = talking.say, talking.expect
 
 describe("examples/hub", function()
   local server, url
 
   lazy_setup(function()
-    server = child.start(translated.words(child.lua, "examples/hub/server.lua", "0"))
-    url = server:expect("^open (http://%S+/) in two tabs$")
+    server, url = talking.start("examples/hub/server.lua", "^open (http://%S+/) in two tabs$")
   end)
   lazy_teardown(function() server:stop() end)
 
   local function connect() return assert(duplex.connect((url:gsub("^http", "ws")))) end
-
-  local function say(ws, message) assert(ws:send(json.encode(message))) end
-
-  -- The next message of this type.
-  local function expect(ws, kind)
-    while true do
-      local message = json.decode((assert(ws:receive(WAIT))))
-      if message.type == kind then return message end
-    end
-  end
 
   local function enter(article, name, last)
     local ws = connect()

@@ -108,6 +108,17 @@ function bytes.read_frame(read)
   return first, payload, key
 end
 
+--- A string in pieces of random sizes, at most 'most'; random(n) is in 1..n.
+function bytes.cut(random, data, most)
+  local pieces, at = {}, 1
+  while at <= #data do
+    local size = random(most)
+    pieces[#pieces + 1] = data:sub(at, at + size - 1)
+    at = at + size
+  end
+  return pieces
+end
+
 --- All frames of a string, unmasked: { { first, payload }, ... }
 function bytes.frames(data)
   local at, list = 1, {}

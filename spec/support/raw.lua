@@ -157,6 +157,15 @@ function peer:eof(timeout)
   return data and "data" or problem
 end
 
+--- Is closed with this code and a reason that has this text, and hung up on.
+function peer:refused(code, text)
+  local got, reason = self:until_close()
+  assert(got == code, ("%s instead of %s: %s"):format(tostring(got), tostring(code), tostring(reason)))
+  assert(not text or reason:find(text, 1, true), reason)
+  assert(self:eof() == "closed", "it is not hung up on")
+  self:close()
+end
+
 --- Is something there to read within 'timeout' seconds?
 function peer:readable(timeout)
   local list = socket.select({ self.sock }, nil, timeout)
