@@ -16,6 +16,9 @@ end
 
 local function ignore() end
 
+-- A close reason is UTF-8; a codec may repeat any bytes that came.
+local function reason_of(message) return (message:gsub("[^ -~]", "?")) end
+
 ---@class duplex.Json
 ---@field ws duplex.Connection
 local methods = {}
@@ -59,7 +62,7 @@ function methods:receive(timeout)
   else
     value, message, id = failure.of("JSON", ("a %s message, where %s is expected"):format(kind, self.kind))
   end
-  if self.strict then ws:close(kind == self.kind and 1007 or 1003, message) end
+  if self.strict then ws:close(kind == self.kind and 1007 or 1003, reason_of(message)) end
   return value, message, id, data
 end
 

@@ -248,6 +248,17 @@ describe("duplex.json", function()
       "cannot be written as JSON: encode gave no string but a nil")
   end)
 
+  it("closes when a codec says what is wrong with bytes of the peer, too", run(function()
+    local ours, raw = joined { strict = true, kind = "binary", codec = {
+      encode = tostring, decode = function(text) error("bad byte " .. text, 0) end,
+    } }
+    raw:send("\255", "binary")
+    local reading = both.task(ours.receive, ours)
+    assert.equal("CLOSED", select(3, raw:receive(5)))
+    assert.same({ 1007, "JSON: bad byte ?" }, { raw.close_code, raw.close_reason })
+    assert.same({ "JSON: bad byte \255", "JSON", "\255" }, { select(2, reading()) })
+  end))
+
   it("works with dkjson", run(function()
     local found, dkjson = pcall(require, "dkjson")
     if not found then return applies.note("dkjson", "it is not installed") end
