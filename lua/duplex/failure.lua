@@ -18,4 +18,12 @@ function failure.timed_out() return failure.of("TIMEOUT", "timed out") end
 ---@return string
 function failure.text(message) return (message:gsub("^%u[%u%d_]*: ", "")) end
 
+--- The text of what was raised, which may be an object that has none.
+---@param problem any
+---@return string
+function failure.raised(problem)
+  local fine, text = pcall(tostring, problem)
+  return fine and text or "an object of type " .. type(problem) .. ", whose __tostring fails"
+end
+
 return failure

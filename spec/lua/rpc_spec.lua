@@ -288,6 +288,25 @@ describe("a method", function()
     assert.matches("^rpc: an answer cannot be sent: .*UTF%-8", lines[7][2])
   end))
 
+  it("leaves its task to the next one whatever it raises, and whatever a codec makes of its answer", run(function()
+    local unspeakable = setmetatable({}, { __tostring = function() error("no text") end })
+    local codec = { null = null, decode = json.decode }
+    function codec.encode(value)
+      if value.id == "unwritable" then error("cannot write that") end
+      return (json.encode(value):gsub("not text", "\255"))
+    end
+    local raw = serving({ raise = function() error(unspeakable) end, sum = SPECIFIED.sum },
+      { concurrency = 1, codec = codec })
+    local call = '{"jsonrpc":"2.0","method":"%s","id":"%s"}'
+    assert.same(failed(-32603, "Internal error", 1), ask(raw, '{"jsonrpc":"2.0","method":"raise","id":1}'))
+    for _, id in ipairs { "unwritable", "not text" } do
+      says_nothing(raw, call:format("sum", id))
+      says_nothing(raw, call:format("raise", id))
+      says_nothing(raw, '{"id":"' .. id .. '"}')
+      says_nothing(raw, "[" .. call:format("sum", id) .. "]")
+    end
+  end))
+
   it("that fails in a batch does not spoil the others", run(function()
     local raw = serving { bad = function() return print end, good = function() return 1 end }
     local answers = ask(raw, '[{"jsonrpc":"2.0","method":"bad","id":1},{"jsonrpc":"2.0","method":"good","id":2}]')

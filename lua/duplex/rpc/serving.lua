@@ -4,6 +4,7 @@
 -- count: two peers whose methods call each other would else wait for ever. A
 -- batch is answered when all of it is done.
 
+local failure = require "duplex.failure"
 local message = require "duplex.rpc.message"
 
 local serving = {}
@@ -68,7 +69,7 @@ local function invoke(self, entry)
 end
 
 local function log_error(self, text, entry)
-  self.log("error", "rpc: " .. text, { method = entry.method:sub(1, LONGEST) })
+  self.log("error", "rpc: " .. text, { method = entry.method and entry.method:sub(1, LONGEST) })
 end
 
 -- What becomes of a call: a result, or a failure. What a method raises may
@@ -84,18 +85,25 @@ local function outcome(self, entry)
   if fine and problem == nil then return self.codec.null end
   if not fine then problem = result end
   if message.is_failure(problem) then return nil, problem end
-  log_error(self, "a method failed: " .. tostring(problem), entry)
+  log_error(self, "a method failed: " .. failure.raised(problem), entry)
   return nil, message.failure(INTERNAL)
 end
 
+-- The answer to a call whose own one cannot be sent; nil when its codec cannot
+-- write that either.
+local function apology(self, entry)
+  local fine, text = pcall(self.codec.encode, message.error(entry.id, message.failure(INTERNAL)))
+  return fine and text or nil
+end
+
 local function text_of(self, entry)
-  local result, failure = outcome(self, entry)
+  local result, problem = outcome(self, entry)
   if entry.kind == "notification" then return nil end -- 4.1 never answered
-  local encode = self.codec.encode
-  local fine, text = pcall(encode, failure and message.error(entry.id, failure) or message.result(entry.id, result))
+  local fine, text = pcall(self.codec.encode,
+    problem and message.error(entry.id, problem) or message.result(entry.id, result))
   if fine then return text end
   log_error(self, "what a method returned " .. text, entry)
-  return encode(message.error(entry.id, message.failure(INTERNAL)))
+  return apology(self, entry)
 end
 
 -- ---- its answer ----
@@ -108,12 +116,12 @@ local function send(self, texts, entries, batch)
   local ws = self.peer.ws
   local fine, problem = self.duplex.pcall(ws.send, ws, joined(texts, batch))
   if fine then return end
-  -- Text that is not UTF-8 cannot be sent; ids came in messages, which are.
+  -- Text that is not UTF-8 cannot be sent.
   self.log("error", "rpc: an answer cannot be sent: " .. tostring(problem))
-  for i, entry in ipairs(entries) do
-    texts[i] = self.codec.encode(message.error(entry.id, message.failure(INTERNAL)))
-  end
-  ws:send(joined(texts, batch))
+  local others = {}
+  for _, entry in ipairs(entries) do others[#others + 1] = apology(self, entry) end
+  -- Nor can an id that some codecs make of "\ud800": who sends that gets no answer.
+  if others[1] then self.duplex.pcall(ws.send, ws, joined(others, batch)) end
 end
 
 -- 6 In the order of the calls, and nothing when none wants an answer.
