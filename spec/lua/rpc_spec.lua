@@ -522,7 +522,7 @@ describe("a call of ours", function()
     local results, seen = {}, {}
     for i = 1, 12 do results[i] = both.task(peer.call, peer, "big", { text }) end
     local late = both.task(peer.call, peer, "big", { text }, 0.01)
-    for i = 1, 10 do seen[i] = next_call(raw).id end
+    for i = 1, 11 do seen[i] = next_call(raw).id end
     assert.equal("TIMEOUT", select(3, raw:receive(0.05)))
     assert.equal("TIMEOUT", select(3, late()))
     -- What a method calls comes at once.
@@ -531,14 +531,30 @@ describe("a call of ours", function()
     assert.equal("name", name.method)
     raw:send('{"jsonrpc":"2.0","result":"Ana","id":' .. name.id .. "}")
     assert.same({ jsonrpc = "2.0", result = "Ana", id = "b" }, next_call(raw))
-    for i = 1, 2 do
-      raw:send('{"jsonrpc":"2.0","result":true,"id":' .. seen[i] .. "}")
-      seen[10 + i] = next_call(raw).id
-    end
-    for i = 3, 12 do raw:send('{"jsonrpc":"2.0","result":true,"id":' .. seen[i] .. "}") end
+    raw:send('{"jsonrpc":"2.0","result":true,"id":' .. seen[1] .. "}")
+    seen[12] = next_call(raw).id
+    for i = 2, 12 do raw:send('{"jsonrpc":"2.0","result":true,"id":' .. seen[i] .. "}") end
     for i = 1, 12 do assert.is_true((results[i]())) end
     raw:close()
     assert.is_true((reading()))
+  end))
+
+  it("may be large where many small ones always wait for answers", run(function()
+    local peer = joined { take = function(params)
+      duplex.sleep(0)
+      return #params[1]
+    end }
+    local over = false
+    local small = {}
+    for i = 1, 300 do
+      small[i] = both.task(function()
+        while not over do peer:call("take", { ("x"):rep(1000) }) end
+      end)
+    end
+    both.settle()
+    assert.equal(900000, peer:call("take", { ("x"):rep(900000) }, 3))
+    over = true
+    for i = 1, 300 do small[i]() end
   end))
 
   it("raises for what cannot be called", run(function()

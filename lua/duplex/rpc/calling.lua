@@ -40,10 +40,11 @@ local function left(self, deadline)
   return deadline and math.max(0, deadline - self.duplex.now())
 end
 
--- Waits until so many bytes may be sent.
-local function wait_for_window(self, size, deadline)
+-- Waits until more may be sent. The size of a call does not matter, as large
+-- ones would else never get their turn beside many small ones.
+local function wait_for_window(self, deadline)
   local calls = self.calls
-  while calls.bytes > 0 and calls.bytes + size > WINDOW do
+  while calls.bytes >= WINDOW do
     self.freed = self.freed or self.duplex.event()
     calls.freed = self.freed
     self.freed:clear()
@@ -62,7 +63,7 @@ local function exchange(self, list, over, whole, deadline)
     self.changed:set() -- reading may have stopped
     self.ensure_reading(self.peer)
     -- A method that calls back must not wait for calls that may wait for it.
-    if not inside then ok, text, id = wait_for_window(self, #whole, deadline) end
+    if not inside then ok, text, id = wait_for_window(self, deadline) end
     if not ok then return true, text, id end
   end
   self.calls:sent(list, #whole)
