@@ -93,7 +93,7 @@ return function(duplex)
       local entry = message.read(one, null)
       if entry.kind == "answer" then
         take_answer(p, entry)
-      else
+      elseif #entries <= p.max_batch then -- more than that are refused as one
         entries[#entries + 1] = entry
       end
     end
@@ -226,7 +226,7 @@ return function(duplex)
     local codec = duplex.json.codec(checked.codec or checked.max_depth)
     local peer = setmetatable({ ws = ws, closed = false }, class)
     local p = {
-      codec = codec, log = checked.log, timeout = checked.timeout, max_held = checked.max_held,
+      codec = codec, log = checked.log, timeout = checked.timeout, max_held = checked.max_held, max_batch = checked.max_batch,
       calls = calls.new(checked.max_calls, codec.null),
       over = duplex.event(), changed = duplex.event(),
     }

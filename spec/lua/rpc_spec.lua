@@ -832,6 +832,26 @@ describe("hostile input", function()
     says_nothing(raw, "[" .. ('{"jsonrpc":"2.0","result":1,"id":1},'):rep(9999) .. '{"jsonrpc":"2.0","result":1,"id":1}]')
   end))
 
+  it("of many calls takes no room for each", run(function()
+    local function memory()
+      collectgarbage()
+      collectgarbage()
+      return collectgarbage("count")
+    end
+    local before, more
+    -- Of the list that comes somebody looks at the last element when all others were.
+    local last = setmetatable({}, { __index = function() more = more or memory() - before end })
+    local raw = serving({}, { codec = { encode = json.encode, null = null, decode = function()
+      local list = {}
+      for i = 1, 50000 do list[i] = 1 end
+      list[#list + 1] = last
+      before = memory()
+      return list
+    end } })
+    assert.same(INVALID, ask(raw, "[]"))
+    assert.is_true(more < 1000, ("%s KB"):format(more))
+  end))
+
   it("of all types in all places ends nothing", run(function()
     local lines = {}
     local raw, peer = serving(SPECIFIED, { log = function(level, text)
