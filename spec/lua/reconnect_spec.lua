@@ -764,6 +764,24 @@ describe("connections of a client that stays connected", function()
     client:close()
   end))
 
+  it("are tried again whatever its functions raise", run(function()
+    local unspeakable = setmetatable({}, { __tostring = function() error("no text") end })
+    local server = serve(echo)
+    local failures = { url = true, on_open = true, on_close = true, final = true }
+    local function failing(name)
+      return function()
+        if not failures[name] then return name == "url" and server.url end
+        failures[name] = nil
+        error(unspeakable)
+      end
+    end
+    local client = reconnect(failing "url", { on_open = failing "on_open",
+      on_close = failing "on_close", final = failing "final" })
+    assert.is_truthy(client:wait_open(PATIENCE))
+    assert.same({}, failures)
+    client:close()
+  end))
+
   it("end when on_open fails, and are tried again", run(function()
     local calls, closed = 0, mailbox()
     local ends = mailbox()

@@ -11,6 +11,7 @@
 -- own.changed, which is a new event after each change, so that nobody misses one.
 
 local backoff = require "duplex.reconnect.backoff"
+local raised = require("duplex.failure").raised
 local verdict = require "duplex.reconnect.verdict"
 
 --- Makes the functions for a bound table.
@@ -36,8 +37,9 @@ return function(duplex)
     if not fn then return true end
     local fine, problem = duplex.pcall(fn, ...)
     if fine then return true end
-    client.own.log("error", name .. " failed: " .. tostring(problem))
-    return false, tostring(problem)
+    problem = raised(problem)
+    client.own.log("error", name .. " failed: " .. problem)
+    return false, problem
   end
 
   --- Ends a client.
@@ -92,8 +94,8 @@ return function(duplex)
     if type(own.url) == "string" then return own.url, own.connect end
     local fine, url, given = duplex.pcall(own.url, client)
     -- What gets a token may raise because the network is down: not final.
-    if not fine then return fail("ERROR", "the function for the URL: " .. tostring(url)) end
-    if url == nil then return fail("URL", given and tostring(given) or "none was given", true) end
+    if not fine then return fail("ERROR", "the function for the URL: " .. raised(url)) end
+    if url == nil then return fail("URL", given and raised(given) or "none was given", true) end
     if given == nil then return url, own.connect end
     if type(given) ~= "table" then
       return fail("ERROR", "the function for the URL must return a table of options, got "
@@ -111,7 +113,7 @@ return function(duplex)
     if not url then return nil, options end
     local fine, ws, message, id, response = duplex.pcall(duplex.connect, url, options)
     -- Bad options, most likely; they will not be better next time.
-    if not fine then return fail("ERROR", tostring(ws), true) end
+    if not fine then return fail("ERROR", raised(ws), true) end
     if ws then return ws end
     return nil, { id = id, message = message, response = response,
       status = response and response.status }
@@ -211,7 +213,7 @@ return function(duplex)
     if not failure.left then
       local fine, final = duplex.pcall(verdict.final, failure, own.final, own.retryable)
       if not fine then
-        own.log("error", "final or retryable failed: " .. tostring(final))
+        own.log("error", "final or retryable failed: " .. raised(final))
         final = verdict.final(failure)
       end
       if final or failure.final or client.attempts >= (own.attempts or math.huge) then return nil end
