@@ -782,6 +782,31 @@ describe("connections of a client that stays connected", function()
     client:close()
   end))
 
+  it("are not waited for by the functions that they wait for", run(function()
+    local server = serve(echo)
+    local count, problems = 0, {}
+    local function waiting(client, name, ...)
+      count = count + 1
+      if count > 4 then return end
+      assert.equal("TIMEOUT", select(3, client:receive(0))) -- as anywhere
+      local _, problem = pcall(client[name], client)
+      table.insert(problems, problem)
+      if ... then error(problem, 0) end
+    end
+    local client
+    client = reconnect(function()
+      waiting(client, "wait_open")
+      return server.url
+    end, {
+      on_open = function(ws) waiting(client, "receive", ws) end,
+      final = function() waiting(client, "next") end,
+      on_close = function() waiting(client, "ping") end,
+    })
+    assert.is_truthy(client:wait_open(PATIENCE))
+    client:close()
+    for i = 1, 4 do assert.matches("^this would wait for ever: ", problems[i]) end
+  end))
+
   it("end when on_open fails, and are tried again", run(function()
     local calls, closed = 0, mailbox()
     local ends = mailbox()

@@ -31,11 +31,25 @@ return function(duplex)
     changed(client)
   end
 
-  -- What the program gave us to call may raise, and may wait.
+  -- What the program gave us to call may raise, and may wait; only not for what
+  -- waits for it. One function of a client runs at a time.
+  local function guarded(client, fn, ...)
+    local own = client.own
+    local function outside(...)
+      own.inside = nil
+      return ...
+    end
+    local function inside(...)
+      own.inside = coroutine.running()
+      return fn(...)
+    end
+    return outside(duplex.pcall(inside, ...))
+  end
+
   local function call(client, name, ...)
     local fn = client.own[name]
     if not fn then return true end
-    local fine, problem = duplex.pcall(fn, ...)
+    local fine, problem = guarded(client, fn, ...)
     if fine then return true end
     problem = raised(problem)
     client.own.log("error", name .. " failed: " .. problem)
@@ -70,6 +84,10 @@ return function(duplex)
   ---@param deadline? number
   ---@return true|nil ok, string? message, string? id "TIMEOUT"
   function keep.wait(client, deadline)
+    local inside = client.own.inside
+    if inside and inside == coroutine.running() and not deadline then
+      error("this would wait for ever: the client goes on when the function that it called returns", 0)
+    end
     return client.own.changed:wait(deadline and math.max(0, deadline - duplex.now()))
   end
 
@@ -92,7 +110,7 @@ return function(duplex)
   local function target(client)
     local own = client.own
     if type(own.url) == "string" then return own.url, own.connect end
-    local fine, url, given = duplex.pcall(own.url, client)
+    local fine, url, given = guarded(client, own.url, client)
     -- What gets a token may raise because the network is down: not final.
     if not fine then return fail("ERROR", "the function for the URL: " .. raised(url)) end
     if url == nil then return fail("URL", given and raised(given) or "none was given", true) end
@@ -211,7 +229,7 @@ return function(duplex)
     client.attempts = client.attempts + 1
     failure.failures = client.attempts
     if not failure.left then
-      local fine, final = duplex.pcall(verdict.final, failure, own.final, own.retryable)
+      local fine, final = guarded(client, verdict.final, failure, own.final, own.retryable)
       if not fine then
         own.log("error", "final or retryable failed: " .. raised(final))
         final = verdict.final(failure)
