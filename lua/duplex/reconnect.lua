@@ -148,11 +148,15 @@ return function(duplex)
     return message
   end
 
-  -- Puts a message by until there is a connection.
-  local function put_by(client, data, kind)
-    if client.own.failure then return report(client) end
+  -- Puts a message by until there is a connection, or what waits has been sent.
+  local function put_by(client, data, kind, flushing)
+    local own = client.own
+    if own.failure then return report(client) end
     local message = prepare(data, kind)
-    if client.own.queue:push(message, #message) then return true end
+    if flushing and not own.queue:fits(#message) then
+      return failure.of("FULL", "the queue is full, and is being sent")
+    end
+    if own.queue:push(message, #message) then return true end
     return failure.of("FULL", "the queue is full, and there is no connection")
   end
 
@@ -163,7 +167,7 @@ return function(duplex)
   ---@return true|nil ok, string? message, string? id "FULL", or why it gave up
   function methods:send(data, kind, given)
     if type(data) == "function" then
-      error("a source of pieces cannot wait for a connection: use client.ws:send", 2)
+      error("a source of pieces cannot wait for a connection: send it by that of client:wait_open()", 2)
     end
     while self.own.flushing and keep.live(self) do keep.wait(self) end
     local ws = keep.live(self)
@@ -177,10 +181,7 @@ return function(duplex)
   ---@return true|nil ok, string? message, string? id "FULL"
   function methods:try_send(data, kind)
     local own, ws = self.own, keep.live(self)
-    if ws and own.flushing then
-      if own.queue:fits(#data) then return put_by(self, data, kind) end
-      return failure.of("FULL", "the queue is full, and is being sent")
-    end
+    if ws and own.flushing then return put_by(self, data, kind, true) end
     if ws then
       local ok, message, id = ws:try_send(data, kind)
       if ok or id == "FULL" then return ok, message, id end
@@ -217,6 +218,10 @@ return function(duplex)
       or code >= 1007 and code <= 1014 or code >= 3000 and code <= 4999)
   end
 
+  local function reason_ok(reason)
+    return type(reason) == "string" and (pcall(duplex.prepare, reason))
+  end
+
   --- Ends the client, whatever it is doing. Whoever waits for it gets CLOSED.
   ---@param code? integer default 1000
   ---@param reason? string
@@ -227,7 +232,10 @@ return function(duplex)
     if code ~= nil and not close_ok(code) then
       error(("close code must be 1000..1003, 1007..1014 or 3000..4999, got %s")
         :format(tostring(code)), 2)
+    elseif reason ~= nil and not reason_ok(reason) then
+      error("close reason must be a string of UTF-8", 2)
     end
+    deadline_of(timeout)
     keep.finish(self)
     if ws then ws:close(code, reason, timeout) end
     return true

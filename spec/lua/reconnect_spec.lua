@@ -440,6 +440,7 @@ describe("messages of a client that stays connected", function()
     assert.same({ "FULL: the queue is full, and is being sent", "FULL" },
       { select(2, client:try_send(("x"):rep(10500000))) })
     assert.is_true(client:try_send("201"))
+    assert.error_matches(function() client:try_send(201) end, "this cannot be sent: string expected, got number")
     over:set()
     for i = 100, 199 do assert.equal(tostring(i), (read.take())) end
     local last = { (read.take()), (read.take()) }
@@ -657,6 +658,9 @@ describe("messages of a client that stays connected", function()
     end
     assert.error_matches(function() client:send(print) end, "a source of pieces cannot wait for a connection")
     assert.error_matches(function() client:close(999) end, "close code must be 1000..1003, 1007..1014 or 3000..4999, got 999")
+    assert.error_matches(function() client:close(1000, "\255") end, "close reason must be a string of UTF%-8")
+    assert.error_matches(function() client:close(1000, {}) end, "close reason must be a string of UTF%-8")
+    assert.error_matches(function() client:close(1000, "", -1) end, "timeout must be a number of seconds")
     assert.are_not.equal("closed", client.state)
     assert.error_matches(function() client:receive(-1) end, "timeout must be a number of seconds")
     assert.equal(0, client.queued)
