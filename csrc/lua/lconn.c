@@ -20,6 +20,8 @@ static int shared_gc(lua_State *L) {
   free(s->core.spare.large);
   s->core.spare = (dx_spare){0};
   dx_codecs_clear(&s->core.codecs);
+  dx_bytes_leave(s->passing);
+  s->passing = NULL;
   dx_random_free(s->core.random);
   s->core.random = NULL;
   ltrace_free(s->core.tap);

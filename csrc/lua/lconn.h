@@ -34,6 +34,7 @@ typedef struct lsettings {
 /* What all connections of one Lua state share; it lives in the registry. */
 typedef struct lshared {
   dx_shared core;
+  dx_bytes *passing; /* the frame of what goes to many just now, or NULL */
   uint32_t last_id;
 } lshared;
 

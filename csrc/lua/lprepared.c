@@ -50,14 +50,16 @@ static int prepared_gc(lua_State *L) {
   return 0;
 }
 
-/* Push a prepared message, the data of which are the string at 'index'.  'm' is
- * then what it holds. */
-static void keep(lua_State *L, int index, dx_message *m) {
+/* prepare(data [, kind]) -> message */
+static int prepare(lua_State *L) {
+  dx_message m;
+  luaL_checktype(L, 1, LUA_TSTRING);
+  lmessage_get(L, 1, &m);
   lprepared *p = lua_newuserdatauv(L, sizeof *p, 1);
-  m->frame = &p->frame;
-  m->packed = &p->packed;
-  *p = (lprepared){.mark = LPREPARED_MARK, .message = *m};
-  lua_pushvalue(L, index);
+  m.frame = &p->frame;
+  m.packed = &p->packed;
+  *p = (lprepared){.mark = LPREPARED_MARK, .message = m};
+  lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   if (luaL_newmetatable(L, LPREPARED)) {
     static const luaL_Reg meta[] = {{"__index", prepared_index},
@@ -68,14 +70,6 @@ static void keep(lua_State *L, int index, dx_message *m) {
     luaL_setfuncs(L, meta, 0);
   }
   lua_setmetatable(L, -2);
-}
-
-/* prepare(data [, kind]) -> message */
-static int prepare(lua_State *L) {
-  dx_message m;
-  luaL_checktype(L, 1, LUA_TSTRING);
-  lmessage_get(L, 1, &m);
-  keep(L, 1, &m);
   return 1;
 }
 
@@ -162,6 +156,13 @@ static int look_up(lua_State *L, lconn **all, int n) {
   return n;
 }
 
+/* Only outboxes keep a frame from now on: Lua's collector does not know how
+ * large it is, and would be in no hurry. */
+static void let_go(dx_bytes **frame) {
+  dx_bytes_leave(*frame);
+  *frame = NULL;
+}
+
 /* broadcast(set, data or message [, kind [, most [, spare]]]) -> count, list of
  * those whose transport has to be told or nil, list of full ones or nil, type
  * of a key that is no connection.
@@ -174,16 +175,16 @@ static int broadcast(lua_State *L) {
              .spare = lua_toboolean(L, SPARE)};
   lmessage_get(L, MESSAGE, &w.message);
   /* Should the loop below be left by an error, this is freed by the next. */
-  dx_packed **passing = &lconn_shared(L)->core.codecs.passing;
+  lshared *all_share = lconn_shared(L);
+  dx_packed **passing = &all_share->core.codecs.passing;
   dx_packed_clear(passing);
-  if (w.message.packed == NULL)
+  let_go(&all_share->passing);
+  if (w.message.packed == NULL) {
     w.message.packed = passing;
+    w.message.frame = &all_share->passing;
+  }
   luaL_checkstack(L, KEYS + AT_A_TIME, NULL);
   lua_settop(L, SPARE);
-  if (w.message.n >= DX_SHARED && !w.message.frame) {
-    keep(L, MESSAGE, &w.message);
-    lua_replace(L, MESSAGE);
-  }
   lua_settop(L, KEYS); /* the lists and the first key are nil */
   lconn *all[AT_A_TIME];
   const char *wrong = NULL;
@@ -197,6 +198,7 @@ static int broadcast(lua_State *L) {
       wrong = luaL_typename(L, KEYS + fine);
   } while (n == AT_A_TIME && !wrong);
   dx_packed_clear(passing);
+  let_go(w.message.frame);
   lua_pushinteger(L, (lua_Integer)w.count);
   lua_pushvalue(L, TOUCHED);
   lua_pushvalue(L, FULL);
