@@ -66,12 +66,15 @@ static dx_buffer *queue_for_frames(dx_conn *c) {
   return c->sending ? &c->held : &c->out;
 }
 
-/* The fragmented message ended: what waited for that goes out now. */
+/* The fragmented message ended: what waited for that goes out now.  It was
+ * accepted, so it does not vanish without the connection. */
 static dx_error release_held(dx_conn *c) {
   c->sending = 0;
   dx_error e = append_raw(c, &c->out, dx_buffer_bytes(c->held),
                           dx_buffer_length(c->held));
   dx_buffer_clear(&c->held, dx_conn_spare(c));
+  if (e)
+    dx_conn_fail(c, e);
   return e;
 }
 
@@ -123,8 +126,11 @@ dx_error dx_conn_put(dx_conn *c, uint8_t first, const void *data, size_t n,
   e = c->reader.deflate && !(first & 8)
           ? append_message(c, b, first, data, n, how)
           : append(c, b, first, data, n);
-  if (e)
+  if (e) {
+    if (in_fragments && c->sending) /* half a message cannot be taken back */
+      dx_conn_fail(c, e);
     return e;
+  }
   uint8_t opcode = first & 15 ? first & 15 : c->sending;
   dx_flow_add(c->limits->totals->out, opcode, n, first >> 7);
   if (!(first & DX_FIN))

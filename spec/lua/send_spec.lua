@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 local duplex = require "duplex"
+local applies = require "spec.support.applies"
 local both = require "spec.support.both"
+local child = require "spec.support.child"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
@@ -237,6 +239,32 @@ describe("ws:send(source)", function()
   case("may cut a character between two pieces", function(a, b)
     assert.is_true(a:send(list { "\226", "\130", "\172" }))
     assert.equal("€", (b:receive()))
+  end)
+
+  -- AddressSanitizer's allocator does not say no.
+  local scarce = applies.where(not (os.getenv("LD_PRELOAD") or ""):find("asan"), "memory does not run out", it)
+
+  scarce("ends the connection when memory is out, as what is behind was accepted", function()
+    local program = child.start(child.lua, "-e", [[
+      local duplex = require "duplex"
+      duplex.run(function()
+        local a = duplex.pair()
+        local large, count = ("x"):rep(60 * 2 ^ 20), 0
+        collectgarbage()
+        collectgarbage()
+        local _, _, id = a:send(function()
+          count = count + 1
+          if count == 1 then return "a piece" end
+          assert(a:try_send("behind"))
+          local pages = io.open("/proc/self/statm"):read("*n")
+          os.execute(("prlimit --pid $PPID --as=%d"):format((pages * 4 + 30 * 1024) * 1024))
+          return large
+        end, "binary")
+        print("got", id, a.state, a.close_error)
+        duplex.stop()
+      end)]])
+    assert.equal("LIMIT\tclosed\tLIMIT: out of memory", (program:expect("^got\t(.*)")))
+    program:finish()
   end)
 
   it("ends when the peer stops reading for send_timeout", run(function()
