@@ -221,8 +221,13 @@ static int take_tail(z_stream *z) {
   uint8_t none;
   dx_span f = {tail, sizeof tail, &none, 1};
   int result = step(z, &f);
-  return result == Z_OK && f.in_n == 0 && f.out_n == 1 &&
-         (z->data_type & 128) && !(z->data_type & 63);
+  if (f.in_n || f.out_n != 1)
+    return 0;
+  if (result == Z_STREAM_END) { /* the empty block was the last one, 7.2.3.4 */
+    inflateResetKeep(z);
+    return 1;
+  }
+  return result == Z_OK && (z->data_type & 128) && !(z->data_type & 63);
 }
 
 int dx_inflate(dx_deflate *d, dx_span *f, int last, int whole) {
