@@ -89,7 +89,7 @@ end
 -- Fields of a log line: who it is about.
 local function who(ws, from)
   local fields = report.who(ws)
-  fields.origin = from
+  fields.origin = from and core.excerpt(from)
   return fields
 end
 

@@ -4,13 +4,19 @@
 
 local log = {}
 
--- A peer chooses some of what is logged: no byte of it may move a cursor or
--- begin a line.
-local function visible(text)
-  return (text:gsub("%c", function(c) return ("\\x%02x"):format(c:byte()) end))
+local function escaped(characters)
+  return (characters:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
 end
 
---- What there is to say, in one line. A traceback keeps its lines.
+-- A peer chooses some of what is logged: no byte of it may move a cursor, begin a
+-- line or turn the direction of text, nor may a character of UTF-8 (see excerpt.c).
+local function visible(text)
+  text = text:gsub("[%c]+", escaped):gsub("\194[\128-\159]", escaped)
+  return (text:gsub("\226\128[\142\143\168-\174]", escaped):gsub("\226\129[\166-\169]", escaped))
+end
+
+--- What there is to say, in one line. A traceback keeps its lines, which are
+--- indented: what a program raises may have lines that a peer chose.
 ---@param level "debug"|"info"|"warning"|"error"
 ---@param message string
 ---@param fields? table<string, any>
@@ -26,7 +32,7 @@ function log.line(level, message, fields)
     line = ("%s %s=%s"):format(line, name, visible(tostring(fields[name])))
   end
   if fields and fields.traceback then
-    line = line .. "\n" .. fields.traceback:gsub("[^\n\t -~]", "?")
+    line = line .. ("\n" .. fields.traceback:gsub("[^\n\t -~]", "?")):gsub("\n\t?", "\n\t")
   end
   return line
 end

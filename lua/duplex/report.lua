@@ -60,12 +60,13 @@ end
 
 --- The head of a request, opened.
 function report.accepted(detail, ws, head, origin)
-  if detail then report.opened(detail, ws, target_of(head), { origin = origin }) end
+  if not detail then return end
+  report.opened(detail, ws, target_of(head), { origin = origin and core.excerpt(origin) })
 end
 
 -- Who vanishes, or says goodbye, is nothing new; who breaks a rule, or a limit,
--- is something to look into, for those who look: without a log function of the
--- program's no peer can fill a log.
+-- is something to look into, for those who look: not on stderr, which peers would
+-- fill.
 local function is_usual(problem)
   return problem == nil or problem:find("^LOST:") ~= nil
 end

@@ -33,6 +33,17 @@ local function find(lines, message, n)
   error("no line says: " .. message)
 end
 
+-- Keeps what is written to stderr, until the function that it returns is called:
+-- that gives it.
+local function on_stderr()
+  local stderr, written = io.stderr, {}
+  io.stderr = { write = function(_, ...) for _, text in ipairs { ... } do written[#written + 1] = text end end }
+  return function()
+    io.stderr = stderr
+    return table.concat(written)
+  end
+end
+
 -- Nothing in any line contains this.
 local function never(lines, secret)
   for _, line in ipairs(lines) do
@@ -133,17 +144,42 @@ describe("the log of a server", function()
     reading()
   end))
 
+  it("on stderr has no line that a peer began, and nothing that moves a cursor", run(function()
+    local restore = on_stderr()
+    local server = assert(duplex.serve({}, function(ws) error("no " .. ws:receive(), 0) end))
+    local ws = assert(duplex.connect(server.url))
+    ws:send("bread\n\nduplex: error: forged\n\tand\r\27[31m \194\155 \226\128\174")
+    ws:wait_closed()
+    ws = assert(duplex.connect(server.url))
+    ws:send("\27[31m \194\155[31m \226\128\174 \226\129\166 \195\188")
+    ws:wait_closed()
+    server:stop(1)
+    local text = restore()
+    assert.matches("^duplex: error: handler failed: no bread address=", text)
+    for line in text:gmatch("[^\n]+") do
+      assert.is_truthy(line:find("^\t") or line:find("^duplex: error: handler failed: no "), line)
+    end
+    assert.is_truthy(text:find("no \\x1b[31m \\xc2\\x9b[31m \\xe2\\x80\\xae \\xe2\\x81\\xa6 \195\188 address=", 1, true), text)
+  end))
+
+  it("cuts what a page says of where it comes from", run(function()
+    local server, lines = serve(duplex, { origins = { "http://here" } })
+    local from = "http://elsewhere/\194\155?" .. ("x"):rep(5000)
+    assert.is_nil(duplex.connect(server.url, { headers = { Origin = from } }))
+    local fields = find(lines, "refused a page of another site")
+    assert.equal(75, #fields.origin)
+    assert.matches("^http://elsewhere/\\xc2\\x9b", fields.origin)
+  end))
+
   it("on stderr has no details", run(function()
-    local stderr, written = io.stderr, {}
-    io.stderr = { write = function(_, ...) for _, text in ipairs { ... } do written[#written + 1] = text end end }
+    local restore = on_stderr()
     local server = assert(duplex.serve({}, each))
     assert(duplex.connect(server.url)):close()
     assert.is_nil(duplex.connect(server.url .. "/no", { headers = { Host2 = "x" }, subprotocols = { "x" }, redirects = 0,
       max_header_bytes = 256, open_timeout = 5, unix = "/no/such" }))
     peer.connect(server.port):upgrade():close()
     server:stop(1)
-    io.stderr = stderr
-    assert.equal("", table.concat(written))
+    assert.equal("", restore())
   end))
 end)
 
