@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- WebSocket URLs (RFC 6455 3, RFC 3986) taken apart, and redirects. Error
--- texts hide all that stands before the "@": a password or, as often, a token.
+-- texts hide all that stands before the "@", a password or, as often, a token,
+-- and what is asked with: they get into logs.
 
 local address = require "duplex.address"
 local failure = require "duplex.failure"
@@ -38,7 +39,7 @@ local function show(text)
   -- all up to the last "@" goes, unless what is there reads as host:port.
   local plain = rest:find("^[^/?#]*@")
     or (rest .. "/"):find("^[^:/?#]*:?%d*/")
-  rest = rest:gsub(plain and "^[^/?#]*@" or "^.*@", "***@")
+  rest = rest:gsub(plain and "^[^/?#]*@" or "^.*@", "***@"):gsub("([?#]).+$", "%1***")
   local shown = text:sub(1, start - 1) .. rest
   if #shown > SHOWN_BYTES then shown = shown:sub(1, SHOWN_BYTES) .. "..." end
   return (shown:gsub("%c", function(c) return ("\\%03d"):format(c:byte()) end))

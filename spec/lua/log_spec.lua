@@ -210,6 +210,16 @@ describe("the log of a client", function()
     never(lines, "s3cret")
   end))
 
+  it("does not tell what a redirect asks with", run(function()
+    local server = assert(duplex.serve({ log = false, on_request = function()
+      return 302, "", { Location = "ws://s3cret:s3cret@:x/?token=s3cret" }
+    end }, each))
+    local write, lines = log_lines(true)
+    assert.is_nil(duplex.connect(server.url, { log = write }))
+    assert.matches("redirect not followed", find(lines, "connection failed").error)
+    never(lines, "s3cret")
+  end))
+
   it("tells at level info of a server that breaks a rule", run(function()
     local port = peer.listen(function(p)
       p:accept():send(bytes.frame(0xc1, "x"))

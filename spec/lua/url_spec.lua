@@ -108,6 +108,7 @@ describe("url.parse (RFC 6455 3)", function()
     "ws://me:x?hunter2@h/", "ws://me:hunter2@", "ws://me:hun@hunter2@h:x/",
     "me:hunter2@h/chat", "ftp://me:hunter2@h/", "ws://me:hunter2%zz@h/",
     "ws://me:hunter2@m\195\188/", "ws://me:hunter2@h/#f", "ws://me:hunter2\n@h/",
+    "ws://h:x/?token=hunter2", "h/chat?hunter2", "ws://me@h/%zz?a=1&b=hunter2", "ws://h/#hunter2",
   }
   for _, text in ipairs(secrets) do
     it("does not show the password of " .. text:gsub("%c", "?"), function()
