@@ -17,10 +17,9 @@
 
 #define MOST 75 /* bytes shown of a payload; DUPLEX_TRACE=200 shows more */
 #define MOST_AT_MOST 4096
-#define SPACE 160 /* for what is shown around it */
-#define LONG_NAME                                                              \
-  32 /* of a subprotocol: tokens that pass for one are longer                  \
-      */
+#define SPACE 160    /* for what is shown around it */
+#define LONG_NAME 24 /* of a subprotocol: tokens that pass for one are longer  \
+                      */
 #define HIDDEN "***"
 
 /* One direction of a connection. */
@@ -41,9 +40,11 @@ typedef struct traced {
   uint8_t some[]; /* of both */
 } traced;
 
+#define LISTS 1024
+
 typedef struct trace {
-  dx_tap tap; /* first */
-  traced *all;
+  dx_tap tap;         /* first */
+  traced *all[LISTS]; /* by id */
   size_t most;
   uint8_t *payload; /* one to be shown: 2 * most bytes */
   char *line;       /* one that is being made: SPACE + 2 * most bytes */
@@ -173,42 +174,45 @@ static void follow(const trace *t, const dx_conn *c, flow *f, int out,
 
 /* ---- heads ---- */
 
+static char *put_all(char *out, const char *p, size_t n) {
+  memcpy(out, p, n);
+  return out + n;
+}
+
 /* A URL or the target of a request, without what may be secret: who asks, and
  * what is asked with.  'out' has room for 4 bytes for each of 'p', and some. */
 static char *put_url(char *out, const char *p, size_t n) {
-  const char *stop = p + n, *query = memchr(p, '?', n);
+  const char *fragment = memchr(p, '#', n);
+  const char *stop = fragment ? fragment : p + n;
+  const char *query = memchr(p, '?', (size_t)(stop - p));
   const char *path = query ? query : stop;
-  for (const char *s = p; s + 2 < path; s++) {
-    if (memcmp(s, "://", 3) != 0)
+  for (const char *s = p; s + 1 < path; s++) {
+    if (memcmp(s, "//", 2) != 0)
       continue;
-    const char *first = s + 3, *who = first;
+    const char *first = s + 2, *who = first;
     for (s = first; s < path && *s != '/'; s++)
       if (*s == '@')
         who = s;
-    memcpy(out, p, (size_t)(first - p));
-    out += first - p;
+    out = put_all(out, p, (size_t)(first - p));
     if (who > first)
       out = put(out, HIDDEN);
     p = who;
     break;
   }
-  memcpy(out, p, (size_t)(path - p));
-  out += path - p;
+  out = put_all(out, p, (size_t)(path - p));
   while (query < stop && query) { /* at '?' or '&' */
     *out++ = *query++;
     const char *next = memchr(query, '&', (size_t)(stop - query));
     if (next == NULL)
       next = stop;
     const char *value = memchr(query, '=', (size_t)(next - query));
-    if (value) {
-      memcpy(out, query, (size_t)(value + 1 - query));
-      out += value + 1 - query;
-    }
+    if (value)
+      out = put_all(out, query, (size_t)(value + 1 - query));
     if (next > query)
       out = put(out, HIDDEN);
     query = next;
   }
-  return out;
+  return fragment ? put(out, "#" HIDDEN) : out;
 }
 
 /* Subprotocols; some smuggle a token in among them, as web pages can set no
@@ -217,24 +221,20 @@ static char *put_protocols(char *out, const char *p, size_t n) {
   const char *stop = p + n;
   while (p < stop) {
     const char *next = memchr(p, ',', (size_t)(stop - p));
-    next = next ? next + 1 : stop;
-    if (next - p > LONG_NAME) {
-      out = put(out, " " HIDDEN);
-    } else {
-      memcpy(out, p, (size_t)(next - p));
-      out += next - p;
-    }
-    p = next;
+    const char *last = next ? next : stop, *name = p;
+    while (name < last && *name == ' ')
+      name++;
+    out = put_all(out, p, (size_t)(name - p));
+    out = last - name > LONG_NAME ? put(out, HIDDEN)
+                                  : put_all(out, name, (size_t)(last - name));
+    if (next)
+      *out++ = ',';
+    p = next ? next + 1 : stop;
   }
   return out;
 }
 
 typedef char *(*writer)(char *out, const char *p, size_t n);
-
-static char *put_all(char *out, const char *p, size_t n) {
-  memcpy(out, p, n);
-  return out + n;
-}
 
 static char *put_hidden(char *out, const char *p, size_t n) {
   (void)p;
@@ -351,7 +351,8 @@ static void show_raw(const trace *t, const dx_conn *c, const uint8_t *p,
 
 static traced *find(trace *t, const dx_conn *c) {
   uint32_t id = id_of(c);
-  for (traced *d = t->all; d; d = d->next)
+  traced **list = &t->all[id % LISTS];
+  for (traced *d = *list; d; d = d->next)
     if (d->id == id)
       return d;
   traced *d = calloc(1, sizeof *d + 4 * t->most);
@@ -360,8 +361,8 @@ static traced *find(trace *t, const dx_conn *c) {
   d->id = id;
   d->in.some = d->some;
   d->out.some = d->some + 2 * t->most;
-  d->next = t->all;
-  return t->all = d;
+  d->next = *list;
+  return *list = d;
 }
 
 static void see(dx_tap *tap, const dx_conn *c, dx_seen what, const uint8_t *p,
@@ -381,7 +382,7 @@ static void see(dx_tap *tap, const dx_conn *c, dx_seen what, const uint8_t *p,
 
 void ltrace_forget(dx_tap *tap, const lconn *c) {
   trace *t = (trace *)tap;
-  for (traced **d = &t->all; *d; d = &(*d)->next) {
+  for (traced **d = &t->all[c->id % LISTS]; *d; d = &(*d)->next) {
     if ((*d)->id == c->id) {
       traced *gone = *d;
       *d = gone->next;
@@ -395,10 +396,12 @@ void ltrace_free(dx_tap *tap) {
   trace *t = (trace *)tap;
   if (t == NULL)
     return;
-  while (t->all) {
-    traced *next = t->all->next;
-    free(t->all);
-    t->all = next;
+  for (int i = 0; i < LISTS; i++) {
+    while (t->all[i]) {
+      traced *next = t->all[i]->next;
+      free(t->all[i]);
+      t->all[i] = next;
+    }
   }
   free(t->payload);
   free(t->line);

@@ -65,9 +65,9 @@ describe("DUPLEX_TRACE", function()
     local lines = table.concat(list[1], "\n"):gsub("127.0.0.1:%d+", "HOST"):gsub("(Key: )[%w+/=]+", "%1KEY")
     for _, line in ipairs {
       "> GET /a/b?token=***&***&room=*** HTTP/1.1", "> Host: HOST", "> Upgrade: websocket",
-      "> Sec-WebSocket-Key: KEY", "> Sec-WebSocket-Protocol: chat, ***", "> Cookie: ***", "> X-Api-Key: ***",
+      "> Sec-WebSocket-Key: KEY", "> Sec-WebSocket-Protocol: chat, ***, v4.base64.channel.k8s.io", "> Cookie: ***", "> X-Api-Key: ***",
       "> Referer: http://x/?t=***", '> User-Agent: spec\\"s', "> Authorization: ***", "< HTTP/1.1 403 Forbidden",
-      "< Set-Cookie: ***", "< Location: http://***@x/?t=***", "< Content-Length: 2",
+      "< Set-Cookie: ***", "< Location: http://***@x/?t=***", "< Referer: //***@x/#***", "< Content-Length: 2",
     } do
       assert.is_truthy(("\n" .. lines .. "\n"):find("\n" .. line .. "\n", 1, true), line .. " is not in\n" .. lines)
     end

@@ -44,12 +44,13 @@ end
 -- What a handshake has that nobody else should read.
 function ways.head()
   local server = assert(duplex.serve({ log = false, on_request = function()
-    return 403, "no", { ["Set-Cookie"] = "s3cret", Location = "http://joe:s3cret@x/?t=s3cret" }
+    return 403, "no", { ["Set-Cookie"] = "s3cret", Location = "http://joe:s3cret@x/?t=s3cret",
+      Referer = "//joe:s3cret@x/#a=s3cret?&s3cret" }
   end }, function() end))
   duplex.connect(server.url:gsub("//", "//joe:s3cret@") .. "/a/b?token=s3cret&s3cret&room=s3cret", {
     headers = { Cookie = "s3cret", ["X-Api-Key"] = "s3cret", Referer = "http://x/?t=s3cret",
       ["User-Agent"] = "spec\"s" },
-    subprotocols = { "chat", "s3cret" .. ("x"):rep(40) },
+    subprotocols = { "chat", "s3cret" .. ("x"):rep(19), "v4.base64.channel.k8s.io" },
   })
 end
 
