@@ -38,7 +38,8 @@ end
 function methods:lost(silence)
   -- What was lost while it talked says nothing, nor what was pinged often enough.
   if not self.adaptive or silence < self.minimum or silence / 2 >= self.interval then return end
-  if self.cutoff then self.patience = math.min(LONGEST_PATIENCE, self.patience * 2) end
+  -- Connections that are lost together are one loss: nothing was tried between.
+  if self.cutoff and self.served then self.patience = math.min(LONGEST_PATIENCE, self.patience * 2) end
   self.cutoff = silence
   self.interval = math.max(self.minimum, silence / 2)
   self.served = nil

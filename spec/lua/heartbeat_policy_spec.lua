@@ -90,13 +90,25 @@ describe("a policy for heartbeats", function()
   it("is twice as patient after each further loss, at most for a day", function()
     local p = policy()
     p:lost(8)
+    p:answered()
     p:lost(4)
     serve(p, 1190)
     assert.equal(2, p.interval)
     serve(p, 20)
     assert.equal(3, p.interval)
-    for _ = 1, 20 do p:lost(p.interval) end
+    for _ = 1, 20 do
+      p:answered()
+      p:lost(p.interval)
+    end
     assert.equal(86400, p.patience)
+  end)
+
+  it("takes connections that are lost at once for one loss", function()
+    local p = policy()
+    p:lost(8)
+    serve(p, 30)
+    for silence = 10, 1, -1 do p:lost(silence) end -- a server was started again
+    assert.same({ 1, 1200 }, { p.interval, p.patience })
   end)
 
   it("settles below a cut-off, whatever that is", function()
