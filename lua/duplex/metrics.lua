@@ -8,8 +8,9 @@ local prometheus = require "duplex.prometheus"
 
 local metrics = {}
 
--- Peers choose codes: so many are told apart, the rest is "other".
-local MAX_CODES = 64
+-- Peers choose codes: so many are told apart, the rest is "other". Those below
+-- 3000 are few, and peers must not make us lose sight of them.
+local MAX_CODES, FIRST_FREE_CODE = 64, 3000
 
 local OUTCOMES = { "accepted", "bad_request", "error", "full", "lost", "on_request", "origin",
   "proxy", "stopping", "timeout", "tls" }
@@ -28,7 +29,7 @@ end
 
 local function count_code(codes, code)
   if not code then return end
-  if not codes[code] then
+  if code >= FIRST_FREE_CODE and not codes[code] then
     local known = 0
     for _ in pairs(codes) do known = known + 1 end
     if known >= MAX_CODES then code = "other" end

@@ -204,12 +204,13 @@ describe("server:metrics", function()
     two:close()
   end))
 
-  it("tells 64 close codes of peers apart, and calls the rest other", run(function()
+  it("tells 64 close codes of peers apart and those of the RFC, and calls the rest other", run(function()
     local server = serve(duplex)
     for code = 4000, 4069 do assert(duplex.connect(server.url)):close(code) end
-    become(6, function() return server:metrics().closed.received.other end)
-    assert.equal(1, server:metrics().closed.received[4063])
-    assert.is_nil(server:metrics().closed.received[4064])
+    assert(duplex.connect(server.url)):close(1001)
+    become(0, function() return server:metrics().connections.open end)
+    local received = server:metrics().closed.received
+    assert.same({ 1, nil, 6, 1 }, { received[4063], received[4064], received.other, received[1001] })
   end))
 
   it("gives copies, which nobody can change", run(function()
