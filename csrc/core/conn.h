@@ -192,7 +192,12 @@ typedef struct dx_message {
   uint8_t opcode;     /* DX_TEXT or DX_BINARY */
   uint8_t how;        /* DX_PLAIN, DX_COMPRESS or 0, as it is long enough */
 } dx_message;
-dx_error dx_conn_put_message(dx_conn *c, const dx_message *m);
+dx_error dx_conn_put_shared(dx_conn *c, const dx_message *m); /* one for many */
+static inline dx_error dx_conn_put_message(dx_conn *c, const dx_message *m) {
+  if (m->frame || m->packed)
+    return dx_conn_put_shared(c, m);
+  return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, m->how);
+}
 /* From so many bytes on a message for many is not copied into empty outboxes.
  * Less costs less to copy, and several leave together. */
 #define DX_SHARED ((size_t)8 * 1024)

@@ -17,8 +17,8 @@ static void goes_out(dx_conn *c, const void *p, size_t n) {
 }
 
 /* One frame at the end of 'b'; the caller has checked that it may be sent. */
-static inline dx_error append(dx_conn *c, dx_buffer *b, uint8_t first,
-                              const void *data, size_t n) {
+static inline __attribute__((always_inline)) dx_error
+append(dx_conn *c, dx_buffer *b, uint8_t first, const void *data, size_t n) {
   uint8_t key[4];
   if (!c->server && dx_random_key(c->shared->random, key))
     return DX_ERR_NO_ENTROPY;
@@ -190,7 +190,7 @@ static dx_error put_shared(dx_conn *c, const dx_message *m) {
   return DX_OK;
 }
 
-dx_error dx_conn_put_message(dx_conn *c, const dx_message *m) {
+dx_error dx_conn_put_shared(dx_conn *c, const dx_message *m) {
   if (m->packed && dx_conn_deflates(c, m->n, m->how) && !dx_conn_may_send(c))
     return put_packed(c, m);
   if (m->frame && m->n >= DX_SHARED && c->server && !c->out && !c->sending &&
