@@ -18,6 +18,7 @@
 
 #include "heartbeat.h"
 #include "http.h"
+#include "message.h"
 #include "proxy.h"
 #include "queue.h"
 #include "random.h"
@@ -182,25 +183,13 @@ static inline int dx_conn_deflates(const dx_conn *c, size_t n, int how) {
 }
 dx_error dx_conn_may_send(const dx_conn *c); /* DX_OK while it is open */
 
-/* A whole message, for one connection or for many; 'data' are borrowed.  A text
- * is known to be UTF-8. */
-typedef struct dx_message {
-  const uint8_t *data;
-  size_t n;
-  dx_bytes **frame;   /* of one for many: its frame, once it is made; or NULL */
-  dx_packed **packed; /* of one for many: what it was compressed to; or NULL */
-  uint8_t opcode;     /* DX_TEXT or DX_BINARY */
-  uint8_t how;        /* DX_PLAIN, DX_COMPRESS or 0, as it is long enough */
-} dx_message;
+/* A whole message, for one connection or for many. */
 dx_error dx_conn_put_shared(dx_conn *c, const dx_message *m); /* one for many */
 static inline dx_error dx_conn_put_message(dx_conn *c, const dx_message *m) {
   if (m->frame || m->packed)
     return dx_conn_put_shared(c, m);
   return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, m->how);
 }
-/* From so many bytes on a message for many is not copied into empty outboxes.
- * Less costs less to copy, and several leave together. */
-#define DX_SHARED ((size_t)8 * 1024)
 /* Raw bytes, before DX_OPEN. */
 dx_error dx_conn_put_raw(dx_conn *c, const void *bytes, size_t n);
 

@@ -18,8 +18,7 @@
 #define MOST 75 /* bytes shown of a payload; DUPLEX_TRACE=200 shows more */
 #define MOST_AT_MOST 4096
 #define SPACE 160    /* for what is shown around it */
-#define LONG_NAME 24 /* of a subprotocol: tokens that pass for one are longer  \
-                      */
+#define LONG_NAME 24 /* of a subprotocol; tokens are longer */
 #define HIDDEN "***"
 
 /* One direction of a connection. */

@@ -226,7 +226,8 @@ return function(duplex)
     local codec = duplex.json.codec(checked.codec or checked.max_depth)
     local peer = setmetatable({ ws = ws, closed = false }, class)
     local p = {
-      codec = codec, log = checked.log, timeout = checked.timeout, max_held = checked.max_held, max_batch = checked.max_batch,
+      codec = codec, log = checked.log, timeout = checked.timeout,
+      max_held = checked.max_held, max_batch = checked.max_batch,
       calls = calls.new(checked.max_calls, codec.null),
       over = duplex.event(), changed = duplex.event(),
     }

@@ -120,7 +120,7 @@ local function send(self, texts, entries, batch)
   self.log("error", "rpc: an answer cannot be sent: " .. tostring(problem))
   local others = {}
   for _, entry in ipairs(entries) do others[#others + 1] = apology(self, entry) end
-  -- Nor can an id that some codecs make of "\ud800": who sends that gets no answer.
+  -- Nor can an id that some codecs make of half a surrogate pair: who sends that gets no answer.
   if others[1] then self.duplex.pcall(ws.send, ws, joined(others, batch)) end
 end
 
