@@ -213,12 +213,11 @@ function stream.transport(host)
   local function fill(link, timeout, pumps)
     local ws, began = link.ws, now()
     if link.paused then core.listens(ws, began) end
-    link.paused, link.due = nil, core.due(ws)
+    link.paused, link.due, link.reading = nil, core.due(ws), true
     local limit = math.max(0, math.min(timeout or math.huge, link.due - began))
     if not link.stream.wake then limit = math.min(limit, SLICE) end
-    link.reading = true
     local bytes, message, id = link.stream:read(PIECE, limit < math.huge and limit or nil)
-    link.reading, link.idle = nil, nil
+    link.reading, link.idle, link.reads = nil, nil, link.reads + 1
     attendant.read(link)
     local time = now()
     if bytes then
@@ -274,11 +273,13 @@ function stream.transport(host)
   function t.wait(ws, what, timeout)
     local link = extra(ws).link
     if not link or link.over then return true end
-    local receives = what == "input"
+    local receives, reads = what == "input", link.reads
     take_turns(link)
     if not receives then core.pump(ws, now()) end
     push(link, true)
     if link.over or receives and link.ending then return true end
+    -- In both of these others had their turn: what they read may be what is waited for.
+    if link.reads ~= reads then return true end
     if receives and link.receiving then -- found out behind all that may wait
       error("another task is receiving from this connection", 0)
     end
@@ -308,7 +309,7 @@ function stream.transport(host)
   end
 
   function t.attach(ws, s)
-    local link = { ws = ws, stream = s, credit = TURN, wanted = 0, waiting = 0 }
+    local link = { ws = ws, stream = s, credit = TURN, wanted = 0, waiting = 0, reads = 0 }
     link.address, link.port = s:peer()
     extra(ws).link = link
     core.again(ws, now())

@@ -114,6 +114,24 @@ describe("input over a stream", function()
     end
   end)
 
+  case("that came while its receiver let others have their turn is received", function(plain)
+    local host = memory.host { plain = plain }
+    local sleep, gone = host.sleep, duplex.event()
+    -- A turn of others that takes so long that the attendant begins to read.
+    host.sleep = function(seconds) return sleep(seconds == 0 and 0.15 or seconds) end
+    local bound = duplex.bind(host)
+    local server = assert(bound.serve({ log = false }, function(ws)
+      ws:send(("x"):rep(70000))
+      duplex.sleep(0.1)
+      ws:send("y")
+      gone:wait()
+    end))
+    local ws = assert(bound.connect(server.url))
+    assert.equal(70000, #assert(ws:receive(2)))
+    assert.equal("y", (ws:receive(2)))
+    gone:set()
+  end)
+
   case("is not lost when a timeout comes between its bytes", function(plain)
     local handler, done = busy()
     local ws, ends = joined(handler, nil, nil, plain)
