@@ -352,7 +352,7 @@ end)
 
 case("heartbeat: a peer that we do not read from lives", function(duplex, t)
   local read, done = nil, duplex.event()
-  local server = t.serve({ ping_interval = 0.1, ping_timeout = 0.1 }, function(ws)
+  local server = t.serve({ ping_interval = 0.1, ping_timeout = 0.6 }, function(ws)
     duplex.sleep(1)
     repeat read = ws:receive() until read ~= ("x"):rep(65536)
     read = { read, ws.close_error }

@@ -95,8 +95,8 @@ end
 function modes.floods()
   local p = open()
   p.sock:settimeout(LIFE)
-  local message = ("x"):rep(65536)
-  for _ = 1, 400 do p:send(0x82, message) end
+  local frame = bytes.frame(0x82, ("x"):rep(65536), "\0\0\0\0") -- masking it 400 times takes seconds
+  for _ = 1, 400 do p:write(frame) end
   p:send(0x81, "done")
   p:until_close()
 end
