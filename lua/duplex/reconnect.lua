@@ -169,10 +169,15 @@ return function(duplex)
     if type(data) == "function" then
       error("a source of pieces cannot wait for a connection: send it by that of client:wait_open()", 2)
     end
-    while self.own.flushing and keep.live(self) do keep.wait(self) end
-    local ws = keep.live(self)
-    if ws and ws:send(data, kind, given) then return true end
-    return put_by(self, data, kind)
+    local ws, before
+    repeat
+      while self.own.flushing and keep.live(self) do keep.wait(self) end
+      before, ws = ws, keep.live(self)
+      if not ws or ws == before then return put_by(self, data, kind) end
+      -- When it was waited for room in vain there may be another one already,
+      -- which has sent what had been put by.
+    until ws:send(data, kind, given)
+    return true
   end
 
   --- The same, but never waits.

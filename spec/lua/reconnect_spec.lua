@@ -450,6 +450,37 @@ describe("messages of a client that stays connected", function()
     client:close()
   end))
 
+  it("that a connection has not taken are sent by the next one, even if it is there by then", run(function()
+    local ended, go, made = duplex.event(), duplex.event(), {}
+    local function connect()
+      local ws = { state = "open", sent = {}, on_close = function(self, fn) self.closer = fn end,
+        close = function(self) self.state = "closed" end }
+      function ws:send(message)
+        if self == made[1] then
+          ended:set()
+          go:wait(PATIENCE)
+          return nil, "LOST: the connection was lost", "LOST"
+        end
+        table.insert(self.sent, message)
+        return true
+      end
+      table.insert(made, ws)
+      return ws
+    end
+    local client = require "duplex.reconnect"(setmetatable({ connect = connect }, { __index = duplex }))(
+      "ws://127.0.0.1", { first = 0, log = false })
+    client:wait_open(PATIENCE)
+    local sending = task(function() return client:send("hello") end)
+    ended:wait(PATIENCE)
+    made[1].state = "closed"
+    made[1].closer()
+    while client.ws ~= made[2] or client.state ~= "open" do duplex.sleep(0) end
+    go:set()
+    assert.is_true((sending()))
+    assert.same({ 0, { "hello" } }, { client.queued, made[2].sent })
+    client:close()
+  end))
+
   it("are kept as far as the options say", run(function()
     local url = "ws://127.0.0.1:" .. closed_port()
     local client = reconnect(url, { queue = 2 })
