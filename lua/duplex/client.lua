@@ -149,7 +149,8 @@ local function make(attempt)
     ws, message, id, answer = reach(attempt)
     if not ws then return nil, message, id, answer end
     ws, instead, message, id, answer = handshake(attempt, ws)
-    if ws and host.exiting() then
+    -- Where the loop goes on afterwards, it may have been stopped meanwhile.
+    if ws and (host.exiting() or host.stops ~= attempt.stops) then
       dial.drop(attempt, ws, 1001)
       return failure.of("STOPPED", "the loop is stopping")
     elseif ws then
@@ -192,7 +193,7 @@ function client.connect(host, address, given)
   -- it: a redirect leads to another one, see follow.
   local write, detail = log.writer(checked.log)
   local attempt = {
-    host = host, options = checked, parts = parts, tls = checked.tls,
+    host = host, stops = host.stops, options = checked, parts = parts, tls = checked.tls,
     settings = core.settings(checked), policy = policy,
     log = checked.log == nil and host.log or write,
     headers = checked.headers or {}, redirects = checked.redirects,

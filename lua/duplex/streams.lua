@@ -36,6 +36,7 @@ local varargs = require "duplex.varargs"
 local streams = {}
 
 local AT_ONCE = 0.001 -- seconds: while stopping no sleep is over at once
+local SETTLE = 0.1 -- seconds for tasks to learn that all is being stopped
 local PATIENCE = 1 -- seconds, to find out whether anybody listens on a path
 local pack, unpack = varargs.pack, varargs.unpack
 
@@ -95,6 +96,8 @@ local function log_failure(problem) log.failure(log.stderr, "task failed", probl
 -- Functions that stop what runs; see native.lua, whose meaning they have.
 local function add_running(host, loop, sleepers)
   local exiting, tasks = false, 0
+  local alone -- an event, while what stops all waits for the other tasks
+  host.stops = 0
   function host.exiting() return exiting end
 
   local function start(counts, fn, done, ...)
@@ -103,6 +106,7 @@ local function add_running(host, loop, sleepers)
     loop.start(function()
       local fine, problem = xpcall(run_task, traceback, fn, done, args)
       tasks = tasks - counts
+      if alone and tasks == 1 then alone:set() end
       if not fine then log_failure(problem) end
     end)
   end
@@ -112,14 +116,19 @@ local function add_running(host, loop, sleepers)
   host.brief = host.spawn
 
   local function stop_all(grace)
+    local deadline = host.now() + grace
     stopping.everything(host, grace)
-    exiting = false
+    -- Who learned of it from a connection that ended may want to sleep now, and
+    -- to connect again: to them it is stopping still.
+    alone = host.event()
+    if tasks > 1 then alone:wait(math.max(SETTLE, deadline - host.now())) end
+    exiting, alone = false, nil
   end
 
   function host.stop(grace)
     if grace ~= nil then options.seconds(grace, "grace must be seconds") end
     if exiting then return end
-    exiting = true
+    exiting, host.stops = true, host.stops + 1
     for waiter in pairs(sleepers) do loop.wake(waiter) end
     host.spawn(stop_all, log_failure, grace or 10)
   end

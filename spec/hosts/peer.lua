@@ -21,6 +21,7 @@ local function open()
     socket.sleep(LIFE)
     os.exit()
   end
+  if mode == "late" then socket.sleep(0.2) end
   return (listener:accept())
 end
 
@@ -90,6 +91,9 @@ function modes.pinged()
   p:send(0x81, first == 0x89 and payload or "no ping")
   p:until_close()
 end
+
+-- Is told what it is told, but takes its time for the handshake.
+modes.late = modes.quiet
 
 -- Sends more than anybody keeps who does not read, then "done".
 function modes.floods()

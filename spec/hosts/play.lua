@@ -120,6 +120,27 @@ duplex.run(function()
 end)
 report("stop closes all, and sleepers learn of it", { "CLOSED", "CLOSED", "STOPPED" }, results)
 
+results = {}
+duplex.run(function()
+  local last = t.peer "quiet"
+  local ws = assert(duplex.connect(last))
+  duplex.spawn(duplex.stop, 5)
+  results[1] = select(3, ws:receive())
+  ws:wait_closed()
+  results[2] = select(3, duplex.sleep(1))
+  results[3] = select(3, duplex.connect(last))
+end)
+report("stop is not over for tasks that learn of it from connections", { "CLOSED", "STOPPED", "STOPPED" }, results)
+
+results = {}
+duplex.run(function()
+  local late = t.peer "late"
+  duplex.spawn(duplex.stop, 0)
+  results[1] = select(3, duplex.connect(late)) or "a connection"
+end)
+-- The native loop is left before there is an answer.
+report("stop is for connections that come after it, too", { name ~= "native" and "STOPPED" or nil }, results)
+
 results = { pcall(duplex.run, function() error("in main") end) }
 report("run raises what main died of", { false, true },
   { results[1], tostring(results[2]):find("in main", 1, true) ~= nil })
