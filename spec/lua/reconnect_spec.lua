@@ -1007,6 +1007,23 @@ describe("a client that stays connected ends", function()
     assert.is_true(duplex.now() - began < 2)
   end)
 
+  for name, final in pairs { ["says no"] = false, ["says yes"] = true } do
+    it("in a function that judges, and stays closed when that " .. name, run(function()
+      local more, over = 0, mailbox()
+      local function count() more = more + 1 end
+      local client
+      client = reconnect("ws://127.0.0.1:" .. closed_port(), { on_close = count, on_give_up = count, final = function()
+        client:close()
+        over.put()
+        return final
+      end })
+      over.take()
+      duplex.sleep(0.02)
+      assert.same({ "closed", 0 }, { client.state, more })
+      assert.is_nil(client.retry_at)
+    end))
+  end
+
   it("with the code and the reason that it is given", run(function()
     local ends = mailbox()
     local server = serve(function(ws)

@@ -262,6 +262,7 @@ return function(duplex)
       if ws then failure = stay(client, ws) end
       if own.failure then return end
       local delay = judge(client, failure)
+      if own.failure then return end -- closed meanwhile
       if own.detail then
         own.detail("debug", delay and "connecting again" or "gave up",
           { error = failure.message, delay = delay, failures = failure.failures })
