@@ -173,7 +173,10 @@ return function(duplex)
     repeat
       while self.own.flushing and keep.live(self) do keep.wait(self) end
       before, ws = ws, keep.live(self)
-      if not ws or ws == before then return put_by(self, data, kind) end
+      if not ws or ws == before then
+        local ok, message, id = put_by(self, data, kind)
+        return ok, message, id
+      end
       -- When it was waited for room in vain there may be another one already,
       -- which has sent what had been put by.
     until ws:send(data, kind, given)
@@ -186,12 +189,13 @@ return function(duplex)
   ---@return true|nil ok, string? message, string? id "FULL"
   function methods:try_send(data, kind)
     local own, ws = self.own, keep.live(self)
-    if ws and own.flushing then return put_by(self, data, kind, true) end
-    if ws then
-      local ok, message, id = ws:try_send(data, kind)
+    local ok, message, id
+    if ws and not own.flushing then
+      ok, message, id = ws:try_send(data, kind)
       if ok or id == "FULL" then return ok, message, id end
     end
-    return put_by(self, data, kind)
+    ok, message, id = put_by(self, data, kind, ws and own.flushing)
+    return ok, message, id
   end
 
   --- Sends a ping and waits for its pong; first for a connection.

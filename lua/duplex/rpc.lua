@@ -26,7 +26,7 @@ local function check_methods(given)
   for name, method in pairs(type(given) == "table" and given or {}) do
     if type(name) ~= "string" or type(method) ~= "function" then
       error(("option 'methods' must have functions by name, '%s' is a %s"):format(
-        tostring(name), type(method)), 4)
+        tostring(name), type(method)), 3)
     end
   end
 end
@@ -264,7 +264,8 @@ return function(duplex)
   ---@return string
   function rpc.notification(method, params)
     check_call(method, params, 3)
-    local text = duplex.json.encode(message.call(method, params))
+    local fine, text = pcall(duplex.json.encode, message.call(method, params))
+    if not fine then error(("params of '%s': %s"):format(method, text), 2) end
     return text
   end
 

@@ -916,7 +916,19 @@ describe("duplex.rpc", function()
     both.raises("rpc: the connection is missing, got nil", rpc)
     both.raises("rpc: this is no connection %(of a client that reconnects", rpc, {})
     both.raises("unknown option 'method' %(did you mean 'methods'%?%)", rpc, ws, { method = {} })
-    both.raises("option 'methods' must have functions by name, 'a' is a string", rpc, ws, { methods = { a = "b" } })
+    -- Whoever called it.
+    for text, call in pairs {
+      ["option 'methods' must have functions by name, 'a' is a string"] = function() rpc(ws, { methods = { a = "b" } }) end,
+      ["the method must be a string, got number"] = function() rpc(ws):batch():call(5) end,
+      ["this cannot be sent: text is not valid UTF-8; send bytes with kind \"binary\""] = function() rpc(ws):call("\255") end,
+      ["params of 'x': cannot be written as JSON: value.params[1] is a function"] = function()
+        rpc.notification("x", { print })
+      end,
+    } do
+      local _, problem = duplex.pcall(call)
+      local blamed, said = problem:match("^(%S*rpc_spec.lua:)%d+: (.*)")
+      assert.same({ true, text }, { blamed ~= nil, said })
+    end
     both.raises("option 'methods' must have functions by name, '1' is a function", rpc, ws, { methods = { print } })
     both.raises("option 'concurrency' must be 1%.%.100000", rpc, ws, { concurrency = 0 })
     both.raises("a codec must be a table with functions", rpc, ws, { codec = {} })

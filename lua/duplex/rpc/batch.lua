@@ -23,7 +23,10 @@ function batch.class(start, check)
   ---@param method string
   ---@param params? table
   ---@return table entry after send: { result }, or { message, id, error }
-  function methods:call(method, params) return add(self, method, params, true) end
+  function methods:call(method, params)
+    local entry = add(self, method, params, true)
+    return entry
+  end
 
   --- Adds a notification.
   ---@param method string

@@ -101,7 +101,7 @@ function methods:start(entries, as_batch, deadline, level)
   local fine
   fine, text, id = exchange(self, list, over, whole, deadline)
   for _, call in ipairs(list) do calls:give_up(call, text, id) end
-  if not fine then error(text, level + 1) end
+  if not fine then error("this cannot be sent: " .. (text:match("%((.*)%)$") or text), level + 1) end
   return list, text, id
 end
 
