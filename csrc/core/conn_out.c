@@ -199,11 +199,8 @@ dx_error dx_conn_put_shared(dx_conn *c, const dx_message *m) {
   return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, m->how);
 }
 
-dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
-                          const uint8_t *data, size_t n, size_t gone) {
-  count_message(c, head[0] & 15, n);
-  if (c->reader.deflate)
-    dx_deflate_count_out(c->reader.deflate, c->limits->totals, n, n);
+static dx_error append_rest(dx_conn *c, const uint8_t *head, size_t head_n,
+                            const uint8_t *data, size_t n, size_t gone) {
   goes_out(c, head, gone < head_n ? gone : head_n);
   if (gone < head_n) {
     dx_error e = append_raw(c, &c->out, head + gone, head_n - gone);
@@ -212,6 +209,17 @@ dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
   gone -= head_n;
   goes_out(c, data, gone);
   return append_raw(c, &c->out, data + gone, n - gone);
+}
+
+dx_error dx_conn_put_rest(dx_conn *c, const uint8_t *head, size_t head_n,
+                          const uint8_t *data, size_t n, size_t gone) {
+  count_message(c, head[0] & 15, n);
+  if (c->reader.deflate)
+    dx_deflate_count_out(c->reader.deflate, c->limits->totals, n, n);
+  dx_error e = append_rest(c, head, head_n, data, n, gone);
+  if (e) /* half a frame is out, and nothing fits behind, no close frame */
+    dx_conn_fail(c, DX_ERR_LOST);
+  return e;
 }
 
 dx_error dx_conn_put_raw(dx_conn *c, const void *bytes, size_t n) {

@@ -112,6 +112,49 @@ describe("ws:send", function()
   end))
 end)
 
+-- In a program of its own: prepares, then does something with so little memory
+-- left that a large message fits nowhere. AddressSanitizer's allocator does not
+-- say no.
+local scarce = applies.where(not (os.getenv("LD_PRELOAD") or ""):find("asan"), "memory does not run out", it)
+local function with_little_memory(prepare, act)
+  local program = child.start(child.lua, "-e", ([[
+    local duplex = require "duplex"
+    duplex.run(function()
+      local large = ("x"):rep(60 * 2 ^ 20)
+      %s
+      collectgarbage()
+      collectgarbage()
+      local pages = io.open("/proc/self/statm"):read("*n")
+      os.execute(("prlimit --pid $PPID --as=%%d"):format((pages * 4 + 30 * 1024) * 1024))
+      %s
+      print("got", id, ws.state, ws.close_error)
+      duplex.stop()
+    end)]]):format(prepare, act))
+  local got = program:expect("^got\t(.*)")
+  program:finish()
+  return got
+end
+
+describe("ws:send, when memory is out,", function()
+  scarce("ends the connection within a frame", function()
+    assert.equal("LOST\tclosed\tLOST: the connection was lost", with_little_memory([[
+      local ws
+      local server = duplex.serve({ log = false }, function(conn) ws = conn conn:wait_closed() end)
+      local deaf = assert(duplex.connect(server.url, { max_queue = 1 }))
+      while not ws do duplex.sleep(0.001) end]],
+      'local _, _, id = ws:send(large, "binary")'))
+  end)
+
+  scarce("ends the connection within a message in fragments, as what is behind was accepted", function()
+    assert.equal("LIMIT\tclosed\tLIMIT: out of memory", with_little_memory("local ws, count = duplex.pair(), 0", [[
+      local _, _, id = ws:send(function()
+        count = count + 1
+        assert(count == 1 or ws:try_send("behind"))
+        return count == 1 and "a piece" or large
+      end, "binary")]]))
+  end)
+end)
+
 describe("ws:try_send", function()
   case("gives FULL over max_outbox, and never waits", function(a, b)
     local ok, message, id
@@ -239,32 +282,6 @@ describe("ws:send(source)", function()
   case("may cut a character between two pieces", function(a, b)
     assert.is_true(a:send(list { "\226", "\130", "\172" }))
     assert.equal("€", (b:receive()))
-  end)
-
-  -- AddressSanitizer's allocator does not say no.
-  local scarce = applies.where(not (os.getenv("LD_PRELOAD") or ""):find("asan"), "memory does not run out", it)
-
-  scarce("ends the connection when memory is out, as what is behind was accepted", function()
-    local program = child.start(child.lua, "-e", [[
-      local duplex = require "duplex"
-      duplex.run(function()
-        local a = duplex.pair()
-        local large, count = ("x"):rep(60 * 2 ^ 20), 0
-        collectgarbage()
-        collectgarbage()
-        local _, _, id = a:send(function()
-          count = count + 1
-          if count == 1 then return "a piece" end
-          assert(a:try_send("behind"))
-          local pages = io.open("/proc/self/statm"):read("*n")
-          os.execute(("prlimit --pid $PPID --as=%d"):format((pages * 4 + 30 * 1024) * 1024))
-          return large
-        end, "binary")
-        print("got", id, a.state, a.close_error)
-        duplex.stop()
-      end)]])
-    assert.equal("LIMIT\tclosed\tLIMIT: out of memory", (program:expect("^got\t(.*)")))
-    program:finish()
   end)
 
   it("ends when the peer stops reading for send_timeout", run(function()
