@@ -117,7 +117,9 @@ end)
 -- say no.
 local scarce = applies.where(not (os.getenv("LD_PRELOAD") or ""):find("asan"), "memory does not run out", it)
 local function with_little_memory(prepare, act)
-  local program = child.start(child.lua, "-e", ([[
+  -- What is free again goes back at once, and is not there to be found.
+  local tunables = "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=65536"
+  local program = child.start("env", tunables, child.lua, "-e", ([[
     local duplex = require "duplex"
     duplex.run(function()
       local large = ("x"):rep(60 * 2 ^ 20)
