@@ -2,6 +2,7 @@
  * lprepared.c - one message for many connections. */
 #include "lconn.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -163,6 +164,21 @@ static void let_go(dx_bytes **frame) {
   *frame = NULL;
 }
 
+/* Tell the collector, too, what a prepared message was compressed to, 'had'
+ * and what is behind it before: it is kept for the next time. */
+static void account(lua_State *L, const dx_packed *p, const dx_packed *had) {
+  size_t n = 0;
+  for (; p != had; p = p->next)
+    n += p->n;
+  n /= 1024;
+#ifdef LUA_GCISRUNNING
+  if (n && !lua_gc(L, LUA_GCISRUNNING, 0))
+    return;
+#endif
+  if (n)
+    lua_gc(L, LUA_GCSTEP, n < INT_MAX ? (int)n : INT_MAX);
+}
+
 /* broadcast(set, data or message [, kind [, most [, spare]]]) -> count, list of
  * those whose transport has to be told or nil, list of full ones or nil, type
  * of a key that is no connection.
@@ -183,6 +199,7 @@ static int broadcast(lua_State *L) {
     w.message.packed = passing;
     w.message.frame = &all_share->passing;
   }
+  const dx_packed *had = *w.message.packed;
   luaL_checkstack(L, KEYS + AT_A_TIME, NULL);
   lua_settop(L, SPARE);
   lua_settop(L, KEYS); /* the lists and the first key are nil */
@@ -199,6 +216,7 @@ static int broadcast(lua_State *L) {
   } while (n == AT_A_TIME && !wrong);
   dx_packed_clear(passing);
   let_go(w.message.frame);
+  account(L, *w.message.packed, had);
   lua_pushinteger(L, (lua_Integer)w.count);
   lua_pushvalue(L, TOUCHED);
   lua_pushvalue(L, FULL);

@@ -193,6 +193,27 @@ describe("duplex.broadcast", function()
     program:finish()
   end)
 
+  it("tells the collector what a prepared message became", function()
+    local program = child.start(child.lua, "-e", [[
+      local core, wire = require "duplex.core", require "spec.support.wire"
+      local ws = wire.open("server", { compression = true, max_outbox = 2 ^ 30 }, 0, "permessage-deflate")
+      local words, alive, left = {}, setmetatable({}, { __mode = "k" }), 0
+      for i = 1, 12000 do words[i] = ("word %d "):format(i * i % 9973) end
+      local text = table.concat(words)
+      words = nil
+      collectgarbage()
+      for _ = 1, 300 do -- 30 KB each, with next to no garbage of Lua's
+        local message = core.prepare(text)
+        alive[message] = true
+        assert(core.broadcast({ [ws] = true }, message) == 1)
+      end
+      for _ in pairs(alive) do left = left + 1 end
+      print("left", left)]])
+    local left = tonumber(program:expect("left\t(%d+)"))
+    program:finish()
+    assert.is_true(left < 200, left)
+  end)
+
   it("raises for options that there are not", run(function()
     local function with(options)
       return function() duplex.broadcast({}, "x", nil, options) end
