@@ -153,8 +153,11 @@ DX_APART static dx_error put_packed(dx_conn *c, const dx_message *m) {
   const dx_packed *z = dx_packed_get(m->packed, d, m->data, m->n);
   if (z == NULL)
     return DX_ERR_NO_MEMORY;
-  if (z->n == 0)
-    return dx_conn_put(c, DX_FIN | m->opcode, m->data, m->n, DX_PLAIN);
+  if (z->n == 0) {
+    dx_message plain = *m;
+    plain.how = DX_PLAIN;
+    return dx_conn_put_shared(c, &plain);
+  }
   dx_error e = append(c, queue_for_frames(c), DX_FIN | DX_RSV1 | m->opcode,
                       z->bytes, z->n);
   if (e)
