@@ -11,34 +11,17 @@ local beat = {}
 local LONGEST_PAYLOAD = 125 -- bytes, RFC 6455 5.5
 local SHORTEST = 0.001 -- seconds to sleep; clocks and timers differ a little
 
--- A policy for one connect or serve. One that adapts would be forgotten before
--- it has learned anything.
-local function policy_of(options_given, level)
-  local fine, checked = pcall(options.check, "heartbeat", options_given, -1)
-  if not fine then error(checked:gsub("option '", "option 'heartbeat.", 1), level) end
-  if checked.adaptive then
-    error("option 'heartbeat.adaptive' is for a policy that connections share: make one "
-      .. "with duplex.heartbeat", level)
-  end
-  return heartbeat.policy(checked)
-end
-
 --- Puts what options say about heartbeats into the rows that the core knows.
 ---@param checked table options; ping_interval and ping_timeout are set
----@param given table|nil what was checked
----@param level integer whom to blame, as for error
 ---@return duplex.Heartbeat|nil policy for start, if the core alone cannot do it
-function beat.plan(checked, given, level)
+function beat.plan(checked)
   local policy = checked.heartbeat
   if policy == nil then return nil end
-  if given.ping_interval ~= nil or given.ping_timeout ~= nil then
-    error("option 'heartbeat' excludes 'ping_interval' and 'ping_timeout': it says both", level + 1)
-  end
   if policy == false then
     checked.ping_interval = false
     return nil
   end
-  if not heartbeat.is(policy) then policy = policy_of(policy, level + 2) end
+  if not heartbeat.is(policy) then policy = heartbeat.policy(options.check("heartbeat", policy)) end
   local needs_task = policy:needs_task()
   checked.ping_interval = not needs_task and policy.interval
   checked.ping_timeout = policy.timeout

@@ -20,14 +20,6 @@ local client = {}
 local SERVER =
   { id = "HANDSHAKE", name = "the server", silence = "no answer to the handshake" }
 
--- Headers that are the handshake's own.
-local RESERVED = {
-  host = true, upgrade = true, connection = true, ["content-length"] = true,
-  ["transfer-encoding"] = true, ["sec-websocket-key"] = true,
-  ["sec-websocket-version"] = true, ["sec-websocket-extensions"] = true,
-  ["sec-websocket-protocol"] = true,
-}
-
 local function header_lines(attempt)
   local lines, given = {}, {}
   local function add(name, value) lines[#lines + 1] = name .. ": " .. value .. "\r\n" end
@@ -174,15 +166,7 @@ function client.connect(host, address, given)
     error("the URL must be a string, got " .. type(address), 3)
   end
   local checked = options.check("client", given, 3)
-  for name in pairs(checked.headers or {}) do
-    if RESERVED[name:lower()] then
-      error(("header '%s' belongs to the handshake and cannot be set"):format(name), 3)
-    end
-  end
-  if checked.proxy and checked.unix then
-    error("options 'proxy' and 'unix' exclude each other", 3)
-  end
-  local policy = beat.plan(checked, given, 3)
+  local policy = beat.plan(checked)
   local parts, message, id = url.parse(address)
   if not parts then return nil, message, id end
   if host.exiting() then

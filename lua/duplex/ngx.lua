@@ -118,7 +118,7 @@ function duplex.upgrade(given, handler)
   end
   local write_log, detail = log.writer(checked.log)
   if checked.log == nil then write_log = host.log end
-  local policy = beat.plan(checked, given, 2)
+  local policy = beat.plan(checked)
   if policy then handler = beat.before(host, policy, write_log, handler) end
   local raw, now = ngx.req.raw_header(), host.now()
   local ws = core.connection("server", core.settings(checked), host.class, now)

@@ -133,6 +133,37 @@ read["list of tables"] = function(value, row, role)
   return types.out_of_range(row, #list), list
 end
 
+-- Headers that are the handshake's own.
+local RESERVED = {
+  host = true, upgrade = true, connection = true, ["content-length"] = true,
+  ["transfer-encoding"] = true, ["sec-websocket-key"] = true,
+  ["sec-websocket-version"] = true, ["sec-websocket-extensions"] = true,
+  ["sec-websocket-protocol"] = true,
+}
+
+-- What is wrong with the option heartbeat; what duplex.heartbeat made is fine.
+local function bad_heartbeat(policy, given)
+  if given.ping_interval ~= nil or given.ping_timeout ~= nil then
+    return "option 'heartbeat' excludes 'ping_interval' and 'ping_timeout': it says both"
+  end
+  if not policy or getmetatable(policy) then return nil end
+  local problem, checked = check_table("", "heartbeat.", "heartbeat", policy)
+  -- It would be forgotten before it has learned anything.
+  return problem or checked.adaptive and "option 'heartbeat.adaptive' is for a policy that "
+    .. "connections share: make one with duplex.heartbeat" or nil
+end
+
+-- What is wrong with options of connect or serve that are fine one by one.
+local function bad_together(checked, given)
+  for name in pairs(checked.headers or {}) do
+    if RESERVED[name:lower()] then
+      return ("header '%s' belongs to the handshake and cannot be set"):format(name)
+    end
+  end
+  if checked.proxy and checked.unix then return "options 'proxy' and 'unix' exclude each other" end
+  return checked.heartbeat ~= nil and bad_heartbeat(checked.heartbeat, given) or nil
+end
+
 --- TLS options that were not given: the defaults.
 ---@param role "server"|"client"
 ---@return table<string, any>
@@ -154,6 +185,7 @@ function options.check(role, given, level)
     error("options must be a table, got " .. type(given), level)
   end
   local problem, checked = check_table("", "", role, given)
+  problem = problem or CONNECTS[role] and bad_together(checked, given)
   if problem then error(problem, level) end
   if (given.unix or given.fd) and given.port or given.unix and given.fd then
     error("options 'port', 'unix' and 'fd' exclude each other", level)

@@ -229,7 +229,7 @@ function server.serve(host, given, handler)
     tls, message, id = secure.context("server", checked.tls)
     if not tls then return nil, message, id end
   end
-  local policy = beat.plan(checked, given, 3)
+  local policy = beat.plan(checked)
   local write_log, detail = log.writer(checked.log)
   local descriptors = host.descriptors and host.descriptors() or math.huge
   local self = setmetatable({

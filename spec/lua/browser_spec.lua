@@ -118,6 +118,12 @@ describe("new WebSocket", function()
     socket:close()
     both.raises("browser_spec.lua:%d+: unknown option 'header' %(did you mean 'headers'",
       function() local _ = WebSocket(server.url, nil, { header = {} }) end)
+    both.raises("browser_spec.lua:%d+: header 'Host' belongs to the handshake",
+      function() local _ = WebSocket(server.url, nil, { headers = { Host = "x" } }) end)
+    both.raises("browser_spec.lua:%d+: option 'heartbeat' excludes",
+      function() local _ = WebSocket(server.url, nil, { heartbeat = {}, ping_interval = 5 }) end)
+    both.raises("browser_spec.lua:%d+: unknown option 'heartbeat.intervall'",
+      function() local _ = WebSocket(server.url, nil, { heartbeat = { intervall = 5 } }) end)
     both.raises("subprotocols are the second argument",
       function() local _ = WebSocket(server.url, nil, { subprotocols = { "a" } }) end)
   end))

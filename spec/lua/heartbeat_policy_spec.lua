@@ -153,7 +153,7 @@ describe("the option heartbeat", function()
 
   it("raises for options that make no sense, and says where", function()
     for text, given in pairs {
-      ["unknown option 'heartbeat.intervall' %(did you mean 'interval'%?%)"] = { intervall = 1 },
+      ["unknown option 'heartbeat.intervall' %(did you mean 'heartbeat.interval'%?%)"] = { intervall = 1 },
       ["option 'heartbeat.timeout' must be 0..86400 seconds, got %-1"] = { timeout = -1 },
       ["'heartbeat.adaptive' is for a policy that connections share: make one with duplex.heartbeat"] =
         { adaptive = true },
