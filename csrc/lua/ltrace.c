@@ -288,10 +288,10 @@ static void show_line(const trace *t, const dx_conn *c, int out, char *room,
   char *to = room;
   const char *mark = memchr(p, first ? ' ' : ':', n);
   size_t before = mark ? (size_t)(mark + 1 - p) : 0;
-  if (first && n > 5 && memcmp(p, "HTTP/", 5) == 0)
-    mark = NULL;
-  if (mark == NULL) {
-    to = put_all(to, first ? p : HIDDEN, first ? n : 3);
+  if (first && n > 5 && memcmp(p, "HTTP/", 5) == 0) {
+    to = put_all(to, p, n);
+  } else if (mark == NULL) { /* this is no head */
+    to = first ? put_url(to, p, n) : put(to, HIDDEN);
   } else if (first) { /* of a request */
     const char *target = mark + 1, *rest = p + n;
     const char *last = memrchr(target, ' ', (size_t)(rest - target));

@@ -52,6 +52,7 @@ function ways.head()
       ["User-Agent"] = "spec\"s" },
     subprotocols = { "chat", "s3cret" .. ("x"):rep(19), "v4.base64.channel.k8s.io" },
   })
+  peer.connect(server.port):send("GET\t/?token=s3cret\r\ns3cret\r\n\r\n"):rest()
 end
 
 function ways.proxy()
