@@ -60,7 +60,7 @@ function response.refusal(attempt, ws, name, status, reason, headers)
   local text = read_body(attempt, ws, status, headers)
   dial.drop(attempt, ws)
   return ("%s answered %d %s"):format(name, status,
-    reason ~= "" and reason or http.reason(status)),
+    reason ~= "" and core.excerpt(reason) or http.reason(status)),
     { status = status, headers = headers, body = text }
 end
 
