@@ -226,10 +226,17 @@ local function receive(s)
   end
 end
 
+-- What connect raises here is about this host, which lacks something.
+local function connect(s, given)
+  local fine, connection, problem = s.duplex.pcall(s.duplex.connect, s.url, given)
+  if fine then return connection, problem end
+  return nil, (tostring(connection):gsub("^[^\n]-:%d+: ", ""))
+end
+
 local function live(s, given)
   s.duplex.sleep(0) -- no event before whoever made it could listen
   local connection, problem
-  if s.state == CONNECTING then connection, problem = s.duplex.connect(s.url, given) end
+  if s.state == CONNECTING then connection, problem = connect(s, given) end
   if s.state ~= CONNECTING then -- closed meanwhile
     if connection then connection:close(1001, "", 0) end
     return

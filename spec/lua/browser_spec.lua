@@ -128,6 +128,15 @@ describe("new WebSocket", function()
       function() local _ = WebSocket(server.url, nil, { subprotocols = { "a" } }) end)
   end))
 
+  it("has an error, and ends, where the host cannot do what an option asks for", run(function()
+    local bound, why = duplex.bind(memory.host()), nil
+    bound.connect = function() error("host 'x' cannot honour the option 'y'") end
+    local socket = bound.browser.WebSocket("ws://127.0.0.1:1/")
+    socket.onerror = function(event) why = event.message end
+    assert.equal(1006, await(socket, "close").code)
+    assert.equal("host 'x' cannot honour the option 'y'", why)
+  end))
+
   it("follows no redirect", run(function()
     local server = serve(duplex, { on_request = function(request)
       if request.path == "/" then return 302, "", { Location = "/there" } end
