@@ -298,7 +298,8 @@ static void got_ping(dx_conn *c, const dx_event *ev) {
 static int answers(const dx_conn *c, const dx_event *ev, uint32_t *number) {
   const dx_carried *own = c->carried;
   const uint8_t *p = ev->data;
-  if (own && own->has_ours && own->ours_n == ev->n &&
+  if (own && own->has_ours && (int32_t)(own->number - c->ping_seen) > 0 &&
+      own->ours_n == ev->n &&
       (ev->n == 0 || memcmp(own->ours, p, ev->n) == 0)) {
     *number = own->number;
     return 1;

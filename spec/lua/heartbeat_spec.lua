@@ -165,6 +165,13 @@ describe("ws:ping", function()
     assert.error_matches(function() a:ping(1, ("x"):rep(126)) end, "at most 125 bytes")
     assert.error_matches(function() a:ping(1, 5) end, "at most 125 bytes")
   end)
+
+  both.cases(it)("is answered when an earlier payload was what it carries", function(a)
+    assert.is_number(a:ping(2, "\0\0\0\2"))
+    assert.is_number(a:ping(2))
+    assert.is_number(a:ping(2, "same"))
+    assert.is_number(a:ping(2, "same"))
+  end)
 end)
 
 describe("the option heartbeat", function()
