@@ -40,12 +40,12 @@ local function forget(self, topic)
   if not merged then return end
   self.topics, self.members = self.topics - 1, self.members - merged.members
   self.merged[topic] = nil
+  for _, group in ipairs(merged.groups) do group.topics[topic] = nil end
 end
 
 -- The topics that this group is part of have to be put together again.
 local function changed(self, group)
   for topic in pairs(group.topics or {}) do forget(self, topic) end
-  group.topics, self.used[group] = nil, nil
 end
 
 local function put(to, ws, subscription, lags)
@@ -98,6 +98,7 @@ function methods:remove(ws, subscription)
   take(group, ws, subscription)
   changed(self, group)
   if group.count > 0 then return false end
+  self.used[group] = nil
   self.trie:remove(subscription.pattern)
   return true
 end
@@ -128,7 +129,7 @@ local function merge(groups)
     end
     for ws, subscription in pairs(group.lagging) do look(ws, subscription, true) end
   end
-  local merged = { sets = {}, lagging = {}, members = members }
+  local merged = { sets = {}, lagging = {}, members = members, groups = groups }
   for ws, subscription in pairs(all) do put(merged, ws, subscription, lagging[ws]) end
   return merged
 end

@@ -219,7 +219,20 @@ describe("receivers", function()
     end
     assert.is_true(count > 2000)
     for _, one in pairs(there) do here:remove(one.ws, one) end
-    assert.same({ 0, 0, 0, {} }, { trie.count, here.topics, here.members, here.merged })
+    assert.same({ 0, 0, 0, {}, {} }, { trie.count, here.topics, here.members, here.merged, here.used })
+  end)
+
+  it("remember nothing of topics that came and went below a pattern that stays", function()
+    local trie = topics.trie()
+    local here = receivers.new(trie)
+    here:add("ws1", subscription(">", 1), false)
+    for i = 1, 3000 do
+      local one = subscription("t" .. i, i + 1)
+      here:add("ws2", one, false)
+      assert.equal(one, all(here:of("t" .. i)).ws2)
+      here:remove("ws2", one)
+    end
+    assert.same({}, trie:get(">").topics)
   end)
 
   it("keep no more of topics with several patterns than they may", function()
