@@ -25,12 +25,13 @@ local topics = require "duplex.hub.topics"
 ---@field replayed integer messages that were sent because of 'since' or 'last'
 ---@field lost integer messages dropped so far
 
--- A text that no other process and no later one has.
+-- A text that no other process and no later one has. It begins with the first
+-- that is needed: a hub made before a process forks must not name the same there.
 local function namer(now)
-  local count = 0
-  local place = tostring({}):match("%x+$") or ""
-  local prefix = ("%x-%x-%s"):format(os.time(), math.floor(now() * 1e6) % 0x7fffffff, place)
+  local count, prefix = 0, nil
   return function()
+    local place = tostring({}):match("%x+$") or ""
+    prefix = prefix or ("%x-%x-%s"):format(os.time(), math.floor(now() * 1e6) % 0x7fffffff, place)
     count = count + 1
     return prefix .. "-" .. count
   end
@@ -249,7 +250,10 @@ return function(duplex)
     local message = { data = data, kind = kind or "text", key = given and given.key }
     if not self.options.encode then message.prepared = prepare(data, kind) end
     local except = given and given.except
-    if except then message.except = self.name .. ":" .. except.id end
+    if except then
+      self.name = self.name or self.new_name()
+      message.except = self.name .. ":" .. except.id
+    end
     self.counters.publishes = self.counters.publishes + 1
     return self.backend:publish(topic, message)
   end
@@ -289,7 +293,7 @@ return function(duplex)
     local self = setmetatable({
       options = checked, clock = checked.clock or duplex.now, log = write, call = caller(write),
       encoded = encoded,
-      name = name(), number = 0,
+      new_name = name, number = 0,
       history = checked.history > 0 and not (checked.backend and checked.backend.read)
         and history.new(checked, not checked.backend and name or function() end) or nil,
       counters = { publishes = 0, deliveries = 0, drops = 0, coalesced = 0, disconnected = 0 },

@@ -328,6 +328,14 @@ describe("duplex.hub", function()
     assert.same({ "t 2 two", "t 3 three", "t 4 four" }, received(b[1]))
   end)
 
+  -- With one made before nginx' workers are forked, they would share it.
+  it("makes an epoch up when one is needed, not when it is made", run(function()
+    local hub, ws = duplex.hub { history = 5 }, duplex.pair()
+    local clock = stub(os, "time", 0xabc)
+    finally(function() clock:revert() end)
+    assert.matches("^abc%-", hub:subscribe(ws, "t").epoch)
+  end))
+
   sockets("says when it cannot: a gap, another epoch, nonsense", function(open)
     local hub = duplex.hub { history = 2, encode = envelope }
     local a, b = open(2)
