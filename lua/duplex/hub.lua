@@ -123,13 +123,18 @@ return function(duplex)
     delivery.hold(self, ws, connection)
     put_in(self, ws, connection, subscription)
     local entries, problem, id = recovery.from_backend(self, connection, subscription, asked)
-    if self.connections[ws] ~= connection then return failure.of("CLOSED", "the connection is over") end
-    local still = connection.subscriptions[subscription.pattern] == subscription
-    if still and entries then connection.pending:put_before(subscription.pattern, entries) end
+    if self.connections[ws] ~= connection then
+      return failure.of("CLOSED", self.closed and "the hub is closed" or "the connection is over")
+    end
+    local pattern = subscription.pattern
+    local still = connection.subscriptions[pattern] == subscription
+    if still and entries then connection.pending:put_before(pattern, entries) end
     if still and not entries then take_out(self, ws, connection, subscription) end
     delivery.release(self, ws, connection)
-    if not entries then return nil, problem, id end
-    return still
+    if entries then return still end
+    -- Where it stands for an older one that had made somebody a member.
+    if still then tell_presence(self, pattern, self.presence:set(pattern, ws, nil)) end
+    return nil, problem, id
   end
 
   -- What is wrong with a call of subscribe; what a peer may have chosen.

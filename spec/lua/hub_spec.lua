@@ -674,6 +674,23 @@ describe("duplex.hub", function()
     assert.equal(0, hub:metrics().lagging)
   end)
 
+  sockets("has nobody as a member whose second subscription failed", function(open)
+    local backend, left = keeper(), {}
+    local hub = duplex.hub { backend = backend, on_leave = function(_, member) left[#left + 1] = member.id end }
+    local a = open(1)
+    hub:subscribe(a[2], "t", { info = { id = "ana" } })
+    backend.down = true
+    assert.equal("LOST", select(3, hub:subscribe(a[2], "t", { info = { id = "ana" } })))
+    assert.is_false(hub:unsubscribe(a[2], "t"))
+    assert.same({ {}, { "ana" }, 0 }, { hub:who("t"), left, hub:metrics().members })
+    backend.down, backend.gate = nil, duplex.event()
+    local subscribing = both.task(hub.subscribe, hub, a[2], "t")
+    both.settle()
+    hub:close()
+    backend.gate:set()
+    assert.same({ nil, "CLOSED: the hub is closed", "CLOSED" }, { subscribing() })
+  end)
+
   sockets("does not mind who ends or unsubscribes while the backend looks", function(open)
     local backend = keeper()
     local hub = duplex.hub { backend = backend }
