@@ -532,6 +532,39 @@ describe("duplex.hub", function()
     end
   end)
 
+  sockets("does not give a number twice when encode waits or publishes, which it must not", function(open)
+    local lines = {}
+    local hub
+    hub = duplex.hub {
+      history = 5, log = function(_, text) lines[#lines + 1] = text end,
+      encode = function(topic, data, offset)
+        if data == "outer" then hub:publish(topic, "inner") end
+        if data == "waits" then duplex.sleep(0.002) end
+        return offset .. " " .. data
+      end,
+    }
+    local a = open(1)
+    local epoch = hub:subscribe(a[2], "t").epoch
+    assert.equal("ENCODE", select(3, hub:publish("t", "outer")))
+    assert.same({ "ENCODE: encode has waited, or published to its own topic" }, lines)
+    local tasks = { both.task(hub.publish, hub, "t", "waits"), both.task(hub.publish, hub, "t", "waits") }
+    for _, task in ipairs(tasks) do task() end
+    local last = hub:subscribe(a[2], "t", { since = 0, epoch = epoch })
+    assert.same({ true, 3 - #lines + 1 }, { last.recovered, last.offset }) -- none where pcall cannot wait
+    local first = received(a[1])
+    assert.equal(2 * last.offset, #first)
+    for i, text in ipairs(first) do assert.equal((i - 1) % last.offset + 1, tonumber(text:match("^%d+"))) end
+  end)
+
+  sockets("takes a NaN for no id", function(open)
+    local hub = duplex.hub()
+    local a = open(1)
+    assert(hub:subscribe(a[2], "room", { info = { id = 0 / 0 } }))
+    assert.equal(a[2].id, hub:who("room")[1].id)
+    assert.is_true(hub:unsubscribe(a[2], "room"))
+    assert.same({}, hub:who("room"))
+  end)
+
   -- ---- backends ----
 
   -- Two hubs in two processes, as it were: the bus numbers, and delivers later.

@@ -133,6 +133,16 @@ function methods:add(topic, epoch, entry, now)
   trim(self, now, one)
 end
 
+--- Does the topic have a message of that number by now?
+---@param topic string
+---@param epoch string
+---@param offset integer
+---@return boolean
+function methods:reached(topic, epoch, offset)
+  local one = self.by_topic[topic]
+  return one ~= nil and one.epoch == epoch and one.offset >= offset
+end
+
 --- What came after an offset.
 ---@param topic string
 ---@param offset any as it came from a peer
