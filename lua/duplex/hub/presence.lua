@@ -42,14 +42,16 @@ function methods:set(topic, ws, info, id)
     there = { by_key = {}, by_ws = {} }
     self.by_topic[topic] = there
   end
+  local own = info and info.id
+  if own ~= own then own = nil end -- a NaN, which no table takes
   -- The connection itself as a key, so that no id of the program's is the same.
-  local key = info and (info.id == nil and ws or info.id)
+  local key = info and (own == nil and ws or own)
   local before = there.by_ws[ws]
   if before and before.key ~= key then left = take(self, there, ws) end
   if info then
     local member = there.by_key[key]
     if not member then
-      member = { key = key, id = info.id == nil and id or info.id, connections = 0 }
+      member = { key = key, id = own == nil and id or own, connections = 0 }
       there.by_key[key], joined = member, member
       self.members = self.members + 1
     end
