@@ -237,6 +237,11 @@ local function live(s, given)
   s.duplex.sleep(0) -- no event before whoever made it could listen
   local connection, problem
   if s.state == CONNECTING then connection, problem = connect(s, given) end
+  if connection and given.subprotocols[1] and not connection.subprotocol then
+    -- RFC 6455 4.1 lets this pass, browsers do not.
+    connection:close(1002, "a subprotocol was asked for", 0)
+    connection, problem = nil, "HANDSHAKE: the server has chosen no subprotocol"
+  end
   if s.state ~= CONNECTING then -- closed meanwhile
     if connection then connection:close(1001, "", 0) end
     return

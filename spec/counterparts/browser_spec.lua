@@ -35,7 +35,8 @@ describe("duplex.browser beside Chromium", function()
 
   for _, name in ipairs {
     "an echo, closed from here", "closed from there", "closed from there without a code",
-    "closed from here without a code", "refused", "nobody there", "lost", "a broken frame",
+    "closed from here without a code", "refused", "no subprotocol chosen", "nobody there", "lost",
+    "a broken frame",
     "closed while it connects", "messages before the end", "too late to send",
     "sent before it is closed", "listeners", "exceptions", "urls", "constants",
   } do

@@ -67,6 +67,20 @@ describe("new WebSocket", function()
     await(socket, "close")
   end)
 
+  on_both("fails when the server chooses none of its subprotocols", function(bound)
+    local came
+    local server = serve(bound, {}, function(ws) came = ws:wait_closed() end)
+    local socket, seen = bound.browser.WebSocket(server.url, "chat"), {}
+    for _, type in ipairs { "open", "error" } do
+      socket:addEventListener(type, function(event) seen[#seen + 1] = event.message or type end)
+    end
+    local event = await(socket, "close")
+    assert.same({ 1006, "", false, "" }, { event.code, event.reason, event.wasClean, socket.protocol })
+    assert.same({ "HANDSHAKE: the server has chosen no subprotocol" }, seen)
+    both.settle()
+    assert.equal(1002, came)
+  end)
+
   it("has the states on the object and on what makes it", run(function()
     local socket = WebSocket("ws://127.0.0.1:1")
     for name, value in pairs { CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3 } do

@@ -42,6 +42,7 @@ const results = await page.evaluate(async ([echo, raw]) => {
     "closed from there without a code": () => life(new WebSocket(`${raw}/none`)),
     "closed from here without a code": () => life(new WebSocket(echo), { open: (s) => s.close() }),
     "refused": () => life(new WebSocket(`${raw}/refused`)),
+    "no subprotocol chosen": () => life(new WebSocket(echo, "chat")),
     "nobody there": () => life(new WebSocket("ws://127.0.0.1:1")),
     "lost": () => life(new WebSocket(`${raw}/lost`)),
     "a broken frame": () => life(new WebSocket(`${raw}/broken`)),
