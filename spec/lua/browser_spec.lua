@@ -465,6 +465,17 @@ describe("listeners", function()
     assert.same({}, seen)
   end)
 
+  case("can keep an event from those behind them each time that it is dispatched", function(socket, seen, saw)
+    local event = { type = "open" }
+    socket:addEventListener("open", function() event:stopImmediatePropagation() end)
+    socket:dispatchEvent(event)
+    event.type = "message"
+    socket:addEventListener("message", saw("a"))
+    socket:addEventListener("message", saw("b"))
+    socket:dispatchEvent(event)
+    assert.same({ "a", "b" }, seen)
+  end)
+
   it("that raise are logged and stop neither the others nor the socket", run(function()
     local server = serve(duplex)
     local log, lines = log_lines()

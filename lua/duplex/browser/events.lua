@@ -107,9 +107,10 @@ function target:dispatch(event)
       local fine, problem = self.call(object and object.handleEvent or callback,
         object or event, object and event)
       if not fine then self.failed(event.type, problem) end
-      if rawget(event, "stopped") then return end
+      if rawget(event, "stopped") then break end
     end
   end
+  rawset(event, "stopped", nil) -- it may be dispatched again
 end
 
 return events
