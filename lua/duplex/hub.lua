@@ -287,7 +287,7 @@ return function(duplex)
   --- calls of on_leave. Other calls give CLOSED from now on.
   function methods.close(self)
     if self.closed then return end
-    self.closed = true
+    self.closed, self.history = true, nil
     for _, connection in pairs(self.connections) do connection.pending = nil end
     begin(self)
     if self.backend.close then self.call("backend:close", self.backend.close, self.backend) end
