@@ -210,6 +210,30 @@ describe("duplex.hub", function()
     assert.same({}, received(slow[1]))
   end)
 
+  sockets("tells of what was dropped once, also when the program publishes that", function(open)
+    local calls, depth = 0, 0
+    local hub = duplex.hub { slow = "drop", above = 200000 }
+    local slow, quick = open(2)
+    local subscription = hub:subscribe(slow[2], "t", {
+      on_drop = function(_, topic)
+        calls, depth = calls + 1, depth + 1
+        assert(depth == 1)
+        for _ = 1, 20 do hub:publish(topic, KIB64) end
+        depth = 0
+      end,
+    })
+    hub:subscribe(quick[2], "t", { above = 2 ^ 24 })
+    for i = 1, 400 do
+      hub:publish("t", KIB64)
+      if calls > 0 then break end
+      assert(i < 400, "nobody is slow")
+      while quick[1]:receive(0) do end
+      duplex.sleep(0)
+    end
+    assert.same({ 1, 0 }, { calls, depth })
+    assert.is_true(subscription.lost > 1)
+  end)
+
   sockets("keeps only the newest of each key for one that lags, and nothing overtakes", function(open)
     local hub = duplex.hub { slow = "coalesce", above = 200000 }
     local slow, quick = open(2)

@@ -98,13 +98,15 @@ return function(duplex)
       if subscription.slow == "drop" then
         subscription.lost = subscription.lost + 1
         self.counters.drops = self.counters.drops + 1
-        told[ws] = subscription.on_drop and subscription
+        told[ws] = subscription.on_drop and not subscription.telling and subscription or nil
       else
         disconnect(self, ws)
       end
     end
     for ws, subscription in pairs(told) do
+      subscription.telling = true -- not of what is published in there
       self.call("on_drop", subscription.on_drop, ws, out.topic, subscription.lost)
+      subscription.telling = nil
     end
   end
 
