@@ -68,7 +68,8 @@ return function(duplex)
   local function take_out(self, ws, connection, subscription)
     connection.subscriptions[subscription.pattern] = nil
     connection.count, self.subscriptions = connection.count - 1, self.subscriptions - 1
-    if self.receivers:remove(ws, subscription) then set_wanted(self, subscription.pattern, false) end
+    local last = self.receivers:remove(ws, subscription)
+    if last and not self.history then set_wanted(self, subscription.pattern, false) end
   end
 
   local function leave_all(self, ws)
@@ -114,7 +115,7 @@ return function(duplex)
       connection.count, self.subscriptions = connection.count + 1, self.subscriptions + 1
     end
     local first = self.receivers:add(ws, subscription, connection.pending ~= nil)
-    if first and not old then set_wanted(self, pattern, true) end
+    if first and not old and not self.history then set_wanted(self, pattern, true) end
   end
 
   -- While the backend reads, what is published is pending; what was read goes
@@ -314,6 +315,8 @@ return function(duplex)
       return offset + 1, epoch
     end)
     self.backend:subscribe(function(topic, message) return deliver(self, topic, message) end)
+    -- What is not delivered for a while would be a gap that nobody notices.
+    if self.history then set_wanted(self, ">", true) end
     return self
   end
 end

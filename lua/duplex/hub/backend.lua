@@ -19,6 +19,7 @@
 --     messages, and the hub forgets what was before it.
 --   backend:wants(pattern, wanted)  optional: somebody here subscribes to a pattern
 --     (true), or nobody does any more (false). Must not wait.
+--     A hub that keeps histories itself wants all, ">", from the beginning.
 --   backend:read(topic, offset, epoch, count)  optional: the backend keeps the
 --     histories, and the hub keeps none. May wait. Returns a list of messages, oldest
 --     first, and the offset and the epoch of the topic's last message:
