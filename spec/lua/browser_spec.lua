@@ -94,6 +94,11 @@ describe("new WebSocket", function()
     { "http://Example.com:80", "ws://example.com/" }, { "https://example.com/x", "wss://example.com/x" },
     { " ws://h/a/../b/./c\n", "ws://h/b/c" }, { "WS://h:81/?\195\169", "ws://h:81/?%C3%A9" },
     { "ws://joe:secret@h", "ws://joe:secret@h/" }, { "wss://[::1]:443/", "wss://[::1]/" },
+    { "ws://@h", "ws://h/" }, { "ws://:@h", "ws://h/" }, { "ws://joe:@h", "ws://joe@h/" },
+    { "ws://j@e:secret:=@h", "ws://j%40e:secret%3A%3D@h/" }, { "ws://:secret@h?x", "ws://:secret@h/?x" },
+    { "ws://[0:0::1]:80", "ws://[::1]/" }, { "ws://[::FFFF:1.2.3.4]:9", "ws://[::ffff:102:304]:9/" },
+    { "ws://[1:2:03:0:0:6:0:0]", "ws://[1:2:3::6:0:0]/" }, { "ws://[1:0:3:4:5:0:0:0]", "ws://[1:0:3:4:5::]/" },
+    { "ws://[1:0:3:4:5:6:7:8]", "ws://[1:0:3:4:5:6:7:8]/" }, { "ws://[::]", "ws://[::]/" },
   } do
     it("takes " .. row[1]:gsub("%c", ""), run(function()
       local socket = WebSocket(row[1])

@@ -1,11 +1,14 @@
 -- SPDX-License-Identifier: MIT
 -- What the WebSocket object of browsers refuses, and as which exception. Pure.
 
+local address = require "duplex.address"
 local url = require "duplex.url"
 
 local rules = {}
 
 local MAX_REASON = 123 -- bytes, RFC 6455 5.5
+local MAPPED = ("\0"):rep(10) .. "\255\255" -- IPv4 as IPv6
+local NOT_USERINFO = "[^A-Za-z0-9%-._~!$&'()*+,%%]" -- URL, 1.3
 
 ---@class duplex.browser.Exception what is raised; tostring() has all of it
 ---@field name "SyntaxError"|"InvalidStateError"|"InvalidAccessError"|"TypeError"
@@ -27,7 +30,33 @@ end
 
 local throw = rules.throw
 
---- A URL as the standard serializes it, and its origin.
+-- Groups without leading zeros, the longest run of zeros as "::" (URL, 3.5).
+local function ipv6(text)
+  local bytes, groups = address.bytes(text), {}
+  if #bytes == 4 then bytes = MAPPED .. bytes end
+  for i = 1, 15, 2 do
+    local high, low = bytes:byte(i, i + 1)
+    groups[#groups + 1] = ("%x"):format(high * 256 + low)
+  end
+  local whole = ":" .. table.concat(groups, ":") .. ":"
+  for count = 8, 2, -1 do
+    local from, to = whole:find((":0"):rep(count) .. ":", 1, true)
+    if from then return whole:sub(2, from - 1) .. "::" .. whole:sub(to + 1, -2) end
+  end
+  return whole:sub(2, -2)
+end
+
+local function escape(byte) return ("%%%02X"):format(byte:byte()) end
+
+local function credentials(text)
+  local user, password = text:match("^([^:]*):?(.*)$")
+  if user == "" and password == "" then return "" end
+  password = password ~= "" and ":" .. password:gsub(NOT_USERINFO, escape) or ""
+  return user:gsub(NOT_USERINFO, escape) .. password .. "@"
+end
+
+--- A URL as the standard serializes it, but for path and query, where more is
+--- percent-encoded (RFC 3986); and its origin.
 ---@param text any
 ---@param level integer
 ---@return string url, string origin
@@ -39,9 +68,10 @@ function rules.url(text, level)
   local parts, message = url.parse(text)
   if parts then parts, message = url.resolve(parts, text) end
   if not parts then throw("SyntaxError", (message:gsub("^URL: ", "")), level + 1) end
-  local who = text:match("^[^/]*//([^/?]*@)") or ""
-  local origin = parts.scheme .. "://" .. parts.authority
-  return parts.scheme .. "://" .. who .. parts.authority .. parts.target, origin
+  local place = parts.authority:gsub("^%[(.*)%]", function(host) return "[" .. ipv6(host) .. "]" end)
+  local who = credentials(text:match("^[^/]*//([^/?]*)@") or "")
+  local origin = parts.scheme .. "://" .. place
+  return parts.scheme .. "://" .. who .. place .. parts.target, origin
 end
 
 local function is_token(text) return text:find("^[%w!#$%%&'*+.^_`|~-]+$") ~= nil end

@@ -189,7 +189,8 @@ case("urls", function()
   local list = {}
   for i, url in ipairs {
     "ws://Example.COM:80", "WSS://example.com:443/a/../b/./c?x y", "http://example.com/%7e", "https://example.com:80/",
-    " ws://example.com/a b\n", "ws://joe:secret@example.com/?", "ws://[::1]:8080/x?a",
+    " ws://example.com/a b\n", "ws://joe:secret@example.com/?", "ws://@example.com/",
+    "ws://j@e:se=cret@example.com/", "ws://[1:0:0:4:5:0:0:0]/", "ws://[::FFFF:1.2.3.4]/", "ws://[::1]:8080/x?a",
   } do
     local socket = WebSocket(url)
     socket:close()

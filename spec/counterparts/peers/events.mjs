@@ -116,7 +116,8 @@ const results = await page.evaluate(async ([echo, raw]) => {
     },
     "urls": async () => [
       "ws://Example.COM:80", "WSS://example.com:443/a/../b/./c?x y", "http://example.com/%7e", "https://example.com:80/",
-      " ws://example.com/a b\n", "ws://joe:secret@example.com/?", "ws://[::1]:8080/x?a#".slice(0, -1),
+      " ws://example.com/a b\n", "ws://joe:secret@example.com/?", "ws://@example.com/",
+      "ws://j@e:se=cret@example.com/", "ws://[1:0:0:4:5:0:0:0]/", "ws://[::FFFF:1.2.3.4]/", "ws://[::1]:8080/x?a#".slice(0, -1),
     ].map((url) => {
       const socket = new WebSocket(url);
       socket.close();
