@@ -158,7 +158,7 @@ local function enqueue(s, item)
   s.queue[s.last] = item
   if s.draining then return end
   s.draining = true
-  s.duplex.spawn(drain, s)
+  s.duplex.detach(drain, s) -- the request that sends may be gone before all is sent
 end
 
 --- Sends a message. Never waits.
@@ -209,7 +209,7 @@ function methods:close(code, reason)
     enqueue(s, { close = true, code = code, reason = code and reason })
   elseif s.state == CONNECTING then
     s.state = CLOSING
-    s.duplex.spawn(give_up, s)
+    s.duplex.detach(give_up, s)
   end
 end
 

@@ -98,6 +98,21 @@ function app.later()
   ngx.exit(200)
 end
 
+--- A WebSocket of browsers that belongs to one request, and is used by others.
+local page
+function app.page()
+  if ngx.var.arg_what == "open" then
+    page = duplex.browser.WebSocket(("ws://127.0.0.1:%s/echo"):format(ngx.var.server_port))
+    while page.readyState ~= page.CLOSED do ngx.sleep(0.02) end
+  elseif ngx.var.arg_what == "send" then
+    for _ = 1, 40 do page:send(("x"):rep(200000)) end
+    ngx.exit(200) -- with all that waits in this request
+  elseif ngx.var.arg_what == "close" then
+    page:close()
+  end
+  ngx.say(page and page.readyState, " ", page and page.bufferedAmount)
+end
+
 --- As many timers as may run, for two seconds.
 function app.timers()
   for _ = 1, 300 do ngx.timer.at(0, function() ngx.sleep(2) end) end

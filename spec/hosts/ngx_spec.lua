@@ -16,7 +16,7 @@ local describe = applies.where(not nginx.lacks, nginx.lacks, describe)
 local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
 local NAMES = { "echo", "chat", "push", "flood", "close", "idle", "busy", "asleep", "stats", "ask", "fail", "failing_task",
   "exit", "collect", "much", "context", "address", "timers", "slow", "running", "misuse", "room", "say",
-  "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay", "later" }
+  "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay", "later", "page" }
 
 local function locations()
   local list = { "location / { " .. APP:format("echo") .. " }" }
@@ -217,6 +217,17 @@ describe("nginx:", function()
     for i = 1, 16 do assert.equal(string.char(64 + i):rep(65536), message(peer)) end
     assert.truthy(sock:head():find("^HTTP/1.1 200 "))
     close(peer)
+  end)
+
+  it("what another request had a WebSocket of browsers queue leaves, though it is over", function()
+    local owner = raw.tcp(self.port)
+    owner:write("GET /page?what=open HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    local function idle() return select(2, self:get("/page?what=state")):find("1 0\n", 1, true) end
+    self:wait(idle)
+    self:get("/page?what=send")
+    self:wait(idle)
+    self:get("/page?what=close")
+    assert.truthy(owner:head():find("^HTTP/1.1 200 "))
   end)
 
   it("another request closes, and the handler learns of it", function()
