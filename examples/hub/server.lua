@@ -88,16 +88,16 @@ function commands.comment(ws, message)
     { name = ws.data.name, text = message.text, time = os.time() })
 end
 
-local function obey(ws, data)
-  local message = json.decode(data)
+local function obey(ws, data, kind)
+  local message = kind == "text" and json.decode(data) -- so all in it is UTF-8
   local command = type(message) == "table" and commands[message.type]
   if not command then return { type = "error", message = "what do you mean?" } end
   return command(ws, message)
 end
 
 local function serve(ws)
-  for data in ws:messages() do
-    local answer = obey(ws, data)
+  for data, kind in ws:messages() do
+    local answer = obey(ws, data, kind)
     if answer then ws:send(json.encode(answer)) end
   end
 end

@@ -68,6 +68,6 @@ duplex.run(function()
   local server = assert(duplex.serve({
     port = tonumber(arg[1]) or 8080, on_request = duplex.files(here .. "/public"), max_message = 65536,
   }, serve))
-  print(("open http://127.0.0.1:%d/, or connect to %s"):format(server.port, server.url))
+  print(("open http://127.0.0.1:%d/ or connect to %s"):format(server.port, server.url))
   io.stdout:flush() -- in case it is a pipe
 end)

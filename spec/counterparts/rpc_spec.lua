@@ -12,7 +12,7 @@ describe("examples/rpc:", function()
 
   lazy_setup(function()
     server = child.start(child.lua, "examples/rpc/server.lua", "0")
-    page, url = server:expect("^open (http://%S+/), or connect to (ws://%S+)$")
+    page, url = server:expect("^open (http://%S+/) or connect to (ws://%S+)$")
     results = child.results(NODE, "spec/counterparts/peers/rpc.mjs", page, url)
   end)
   lazy_teardown(function() server:stop() end)

@@ -54,6 +54,7 @@ describe("examples/hub", function()
   for _, row in ipairs {
     { "not JSON", "what do you mean?" }, { "42", "what do you mean?" }, { ("["):rep(5000), "what do you mean?" },
     { '{"type":"obey"}', "what do you mean?" }, { "\0\255", "what do you mean?", "binary" },
+    { '{"type":"enter","article":"a","name":"\255","reader":"x"}', "what do you mean?", "binary" },
     { '{"type":"comment","text":"x"}', "enter first" },
     { '{"type":"enter","name":"x","reader":"x"}', "there is no such article" },
     { '{"type":"enter","article":">","name":"x","reader":"x"}', "there is no such article" },

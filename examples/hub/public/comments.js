@@ -89,6 +89,7 @@ const handlers = {
     readers.clear();
     for (const name of names) count(name, 1);
     showReaders();
+    $("problem").textContent = "";
     showState("online");
   },
   error({ message }) {
@@ -138,13 +139,14 @@ function setLine(on) {
 $("line").addEventListener("click", () => setLine(!wanted));
 $("name").value = stored("name") ?? "";
 $("name").addEventListener("change", () => {
-  store("name", $("name").value);
+  store("name", $("name").value.trim());
   socket.close(4000, "another name"); // and enter again with it
 });
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   $("problem").textContent = "";
-  socket.send(JSON.stringify({ type: "comment", text: $("text").value }));
+  const text = $("text").value.trim();
+  if (text) socket.send(JSON.stringify({ type: "comment", text }));
   $("text").value = "";
 });
 
