@@ -30,19 +30,21 @@ for _, row in ipairs(options.rows) do
   table.insert(levels[level], row)
 end
 
+-- Roles that "both" means; others are those of helpers, such as "hub".
+local CONNECTS = { server = true, client = true }
+
 local function unknown(rows, prefix, role, name, known)
   for _, row in ipairs(rows) do
-    if row.key == name then
+    if row.key == name and CONNECTS[role] then
       return ("option '%s%s' is not for the %s"):format(prefix, name, role)
+    elseif row.key == name and role == "reconnect" and (row.role == "client" or row.role == "both") then
+      return ("option '%s' is one of duplex.connect: write connect = { %s = ... }"):format(name, name)
     end
   end
   local near = type(name) == "string" and options.nearest(name, known)
   return ("unknown option '%s%s'"):format(prefix, tostring(name))
     .. (near and (" (did you mean '%s%s'?)"):format(prefix, near) or "")
 end
-
--- Roles that "both" means; others are those of helpers, such as "hub".
-local CONNECTS = { server = true, client = true }
 
 -- Checks a table against the rows of a level: "" is the outermost, "tls." that
 -- of the table tls. Returns the error text, or nil and the checked copy.

@@ -1060,6 +1060,10 @@ describe("duplex.reconnect raises", function()
     ["unknown option 'atempts' (did you mean 'attempts'?)"] = function()
       duplex.reconnect("ws://x", { atempts = 1 })
     end,
+    ["option 'headers' is one of duplex.connect: write connect = { headers = ... }"] = function()
+      duplex.reconnect("ws://x", { headers = {} })
+    end,
+    ["unknown option 'history'"] = function() duplex.reconnect("ws://x", { history = 1 }) end,
     ["unknown option 'max_mesage' (did you mean 'max_message'?)"] = function()
       duplex.reconnect("ws://x", { connect = { max_mesage = 1 } })
     end,

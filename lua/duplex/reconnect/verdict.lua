@@ -47,9 +47,10 @@ function verdict.test(name, given)
   local set, ranges, count = {}, {}, 0
   for _, entry in ipairs(given) do
     count = count + 1
-    if type(entry) == "table" and type(entry[1]) == "number" and type(entry[2]) == "number" then
+    if type(entry) == "table" and type(entry[1]) == "number" and type(entry[2]) == "number"
+      and entry[1] <= entry[2] then
       ranges[#ranges + 1] = { entry[1], entry[2] }
-    elseif type(entry) == "number" or type(entry) == "string" then
+    elseif type(entry) == "number" or type(entry) == "string" and entry:find("^%u[%u%d_]*$") then
       set[entry] = true
     else
       count = -1

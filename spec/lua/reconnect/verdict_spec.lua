@@ -76,7 +76,8 @@ describe("the options final and retryable", function()
   end)
 
   for name, given in pairs { ["a map"] = { code = 4000 }, ["a list with holes"] = { [2] = 4000 },
-    ["a boolean"] = { true }, ["half a range"] = { { 4000 } } } do
+    ["a boolean"] = { true }, ["half a range"] = { { 4000 } },
+    ["a range backwards"] = { { 4999, 4000 } }, ["what is no id"] = { "dns" } } do
     it("refuse " .. name, function()
       local test, problem = verdict.test("final", given)
       assert.is_nil(test)
