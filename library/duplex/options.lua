@@ -126,7 +126,7 @@
 ---@field min_uptime? number (seconds, default 5) A connection that lasted less counts as a failure like those before it.
 ---@field max_retry_after? number (seconds, default 300) Longest delay that a server may ask for with Retry-After; a delay of ours is added.
 ---@field attempts? integer (failures) It gives up after so many in a row; default: never.
----@field final? (number|string|integer[])[]|(fun(failure: duplex.Failure): boolean?) Failures after which it gives up: a list of close codes, HTTP statuses, ids and ranges { from, to }, or function(failure); see the reference for those that are final anyway.
+---@field final? (number|string|integer[])[]|(fun(failure: duplex.Failure): boolean?) Failures after which it gives up: a list of close codes, HTTP statuses, ids and ranges { from, to }, or function(failure); see the guide for those that are final anyway.
 ---@field retryable? (number|string|integer[])[]|(fun(failure: duplex.Failure): boolean?) Failures after which it goes on although they are final by default.
 ---@field queue? integer (messages, default 1000) Messages kept while there is no connection.
 ---@field queue_bytes? integer (bytes, default 1048576) The same in bytes; one message always fits.

@@ -115,7 +115,7 @@ local rows = {
   { "min_uptime",       "reconnect", "number",         5,           0,   DAY,     "seconds",         "A connection that lasted less counts as a failure like those before it." },
   { "max_retry_after",  "reconnect", "number",         300,         0,   DAY,     "seconds",         "Longest delay that a server may ask for with Retry-After; a delay of ours is added." },
   { "attempts",         "reconnect", "integer",        nil,         1,   INT,     "failures",        "It gives up after so many in a row; default: never." },
-  { "final",            "reconnect", "table or function", nil,      nil, nil,     nil,               "Failures after which it gives up: a list of close codes, HTTP statuses, ids and ranges { from, to }, or function(failure); see the reference for those that are final anyway." },
+  { "final",            "reconnect", "table or function", nil,      nil, nil,     nil,               "Failures after which it gives up: a list of close codes, HTTP statuses, ids and ranges { from, to }, or function(failure); see the guide for those that are final anyway." },
   { "retryable",        "reconnect", "table or function", nil,      nil, nil,     nil,               "Failures after which it goes on although they are final by default." },
   { "queue",            "reconnect", "integer",        1000,        0,   INT,     "messages",        "Messages kept while there is no connection." },
   { "queue_bytes",      "reconnect", "integer",        1048576,     0,   TIB,     "bytes",           "The same in bytes; one message always fits." },
