@@ -11,7 +11,9 @@ import uuid
 
 import websockets
 
-URL, ARTICLE, NAME = sys.argv[1:4]
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
+URL, ARTICLE, NAME = sys.argv[1:]
 
 
 def show(message, last):
@@ -47,6 +49,7 @@ async def main():
     loop, queue = asyncio.get_running_loop(), asyncio.Queue()
     put = lambda message: loop.call_soon_threadsafe(queue.put_nowait, message)
     threading.Thread(target=read_lines, args=[put], daemon=True).start()
+    print("connecting to", URL, file=sys.stderr)
     async for ws in websockets.connect(URL):  # again and again, with growing delays
         enter = {"type": "enter", "article": ARTICLE, "name": NAME, "reader": reader}
         await ws.send(json.dumps(enter | last))
@@ -57,7 +60,10 @@ async def main():
         except websockets.ConnectionClosedError:
             pass
         sender.cancel()
-        print("the connection is gone", flush=True)
+        print("the connection is gone, connecting again", file=sys.stderr)
 
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    pass

@@ -81,4 +81,7 @@ async def main():
     await reading
 
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except OSError as problem:
+    sys.exit(f"cannot connect to {URL}: {problem}")
