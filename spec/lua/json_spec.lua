@@ -135,6 +135,14 @@ describe("duplex.json", function()
     end))
   end
 
+  it("says what to write where no iterator can wait", run(function()
+    if applies.waits_anywhere then return end
+    local channel = joined()
+    local fine, problem = pcall(function() channel:messages() end)
+    assert.is_false(fine)
+    assert.matches("json_spec.lua:%d+: messages%(%) cannot wait in PUC Lua 5.1, .*channel:receive%(%)", problem)
+  end))
+
   local it_iterates = applies.where(applies.waits_anywhere, "no iterator can wait", it)
   it_iterates("iterates, false and null included, and tells what it leaves out", run(function()
     local left_out = {}
