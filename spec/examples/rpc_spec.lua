@@ -17,14 +17,16 @@ describe("examples/rpc", function()
   it("calls both ways between Lua programs", function()
     local ok, output = child.start(translated.words(child.lua, "examples/rpc/client.lua", url)):finish()
     assert.is_true(ok, output)
+    -- What is told comes when it comes.
+    local told = "\ntold\thello from Lua"
+    assert.truthy(output:find(told, 1, true), output)
     assert.equal(table.concat({
       "5",
       "nil\tRPC: division by zero (1)\tRPC\tRPC: division by zero (1)",
       "hello, Lua",
       "tick\t1", "tick\t2", "tick\t3", "3",
-      "told\thello from Lua",
       "add\t42",
       "nothing\tRPC: Method not found (-32601)",
-    }, "\n"), output)
+    }, "\n"), (output:gsub(told, "", 1)))
   end)
 end)

@@ -124,13 +124,11 @@ describe("nginx:", function()
   local self
 
   before_each(function()
-    local narrow = nginx.free_ports(1)[1]
-    self = nginx.start(serve(("listen 127.0.0.1:%d sndbuf=32k;"):format(narrow) .. [[
+    self = nginx.start(serve [[listen 127.0.0.1:$OTHER sndbuf=32k;
       listen unix:$FOLDER/plain.sock; location = /proxied {
       proxy_pass http://unix:$FOLDER/plain.sock:/address; proxy_http_version 1.1;
       proxy_set_header Connection upgrade; proxy_set_header Upgrade websocket;
-      proxy_set_header X-Forwarded-For 192.0.2.7; }]]))
-    self.narrow = narrow
+      proxy_set_header X-Forwarded-For 192.0.2.7; }]])
   end)
   after_each(function() self:stop() end)
 
@@ -352,7 +350,7 @@ describe("nginx:", function()
   end)
 
   it("what was sent before the end comes whole", function()
-    local peer = connect(self, "/much", nil, raw.tcp(self.narrow, 4096))
+    local peer = connect(self, "/much", nil, raw.tcp(self.other, 4096))
     peer:send(0x81, "go")
     socket.sleep(0.1)
     peer:send(0x88, bytes.close(1000))
@@ -598,11 +596,8 @@ describe("nginx, TLS and clients:", function()
     pair = pki.certificate()
     self = nginx.start(([[lua_ssl_trusted_certificate %s; lua_ssl_verify_depth 3; lua_code_cache on;
       init_worker_by_lua_block { require("spec.hosts.ngx_app").background("ws://127.0.0.1:$PORT/echo") }
-      server { listen unix:$FOLDER/tls.sock ssl; listen 127.0.0.1:$TLS ssl; ssl_certificate %s; ssl_certificate_key %s;
-        %s }]]):format(pki.ca, pair.certificate, pair.key, locations()):gsub("$TLS", function()
-          return tostring(nginx.free_ports(1)[1])
-        end) .. serve())
-    self.tls = pki.read(self.path):match("listen 127.0.0.1:(%d+) ssl")
+      server { listen unix:$FOLDER/tls.sock ssl; listen 127.0.0.1:$OTHER ssl; ssl_certificate %s; ssl_certificate_key %s;
+        %s }]]):format(pki.ca, pair.certificate, pair.key, locations()) .. serve())
   end)
   lazy_teardown(function() self:stop() end)
 
@@ -612,8 +607,8 @@ describe("nginx, TLS and clients:", function()
   end
 
   it("wss in and out, by nginx's own TLS", function()
-    assert.truthy(ask(("url=wss://127.0.0.1:%s/echo&name=localhost"):format(self.tls)):find("through nginx\n"))
-    local body = ask(("url=wss://127.0.0.1:%s/echo&name=example.com"):format(self.tls))
+    assert.truthy(ask(("url=wss://127.0.0.1:%s/echo&name=localhost"):format(self.other)):find("through nginx\n"))
+    local body = ask(("url=wss://127.0.0.1:%s/echo&name=example.com"):format(self.other))
     assert.truthy(body:find("TLS: 127.0.0.1 port %d+: .*mismatch"), body)
   end)
 

@@ -214,7 +214,10 @@ describe("ws:on_close", function()
     local lines = {}
     io.stderr = { write = function(_, ...) lines[#lines + 1] = table.concat { ... } end }
     b:close(1000, "", 0)
-    duplex.sleep(0.05)
+    for _ = 1, 300 do
+      if called and lines[1] then break end
+      duplex.sleep(0.01)
+    end
     io.stderr = stderr
     assert.is_true(called)
     assert.matches("task failed: .*in on_close", table.concat(lines))

@@ -72,15 +72,16 @@ $HTTP
 ]]
 
 --- Starts one.
----@param http string what stands in http { }; $PORT is self.port, $FOLDER its folder
+---@param http string what stands in http { }; $PORT is self.port, $OTHER self.other, $FOLDER its folder
 ---@param options? { workers: integer, text: string } text: all of nginx.conf instead
 function nginx.start(http, options)
   options = options or {}
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir " .. folder))
-  local self = setmetatable({ folder = folder, port = nginx.free_ports(1)[1] }, metatable)
-  local values = { FOLDER = folder, PORT = self.port, WORKERS = options.workers or 1, BUILD = BUILD,
+  local ports = nginx.free_ports(2)
+  local self = setmetatable({ folder = folder, port = ports[1], other = ports[2] }, metatable)
+  local values = { FOLDER = folder, PORT = self.port, OTHER = self.other, WORKERS = options.workers or 1, BUILD = BUILD,
     ROOT = output_of("pwd"):match("[^\n]+"), MODULES = MODULES:gsub("/$", ""),
     USER = output_of("id -u"):find("^0") and "user root;" or "" }
   values.HTTP = (http or ""):gsub("%$([A-Z]+)", values)
