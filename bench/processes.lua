@@ -44,6 +44,7 @@ function processes.load(options, server, arguments)
     return result
   end
   processes.log("%s failed: load %s", server.name, arguments)
+  processes.failed = true
 end
 
 function processes.median(list)

@@ -313,3 +313,4 @@ local function main()
 end
 
 main()
+os.exit(not processes.failed)
