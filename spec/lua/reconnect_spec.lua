@@ -245,6 +245,31 @@ describe("a client that stays connected", function()
     assert.same({ 1, 2 }, closed)
   end))
 
+  it("does not count what it was told to do anew", run(function()
+    local restart = false
+    local server = serve(function(ws)
+      if not restart then return ws:wait_closed() end
+      restart = false
+      ws:close(1012)
+    end)
+    local failures = mailbox()
+    local client = reconnect(server.url, { attempts = 3, on_close = function(failure)
+      failures.put(failure.code == 1012, failure.failures)
+    end })
+    for _ = 1, 4 do
+      assert.is_truthy(client:wait_open(PATIENCE))
+      client:reconnect()
+      assert.same({ false, 0 }, { failures.take() })
+    end
+    client:wait_open(PATIENCE)
+    restart = true
+    client:reconnect()
+    assert.same({ false, 0 }, { failures.take() })
+    assert.same({ true, 1 }, { failures.take() })
+    assert.is_truthy(client:wait_open(PATIENCE))
+    client:close()
+  end))
+
   it("waits as long as the server asks for, and its own delay more", run(function()
     local closed = mailbox()
     local url = scripted(status("503 Busy", "Retry-After: 120\r\n"),

@@ -226,7 +226,8 @@ return function(duplex)
   local function judge(client, failure)
     local own = client.own
     if failure.uptime and failure.uptime >= own.min_uptime then client.attempts = 0 end
-    client.attempts = client.attempts + 1
+    -- What client:reconnect() ends has not failed.
+    if not (failure.left and own.hurry) then client.attempts = client.attempts + 1 end
     failure.failures = client.attempts
     if not failure.left then
       local fine, final = guarded(client, verdict.final, failure, own.final, own.retryable)
