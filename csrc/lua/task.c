@@ -377,12 +377,12 @@ static int describe(lua_State *L) {
 }
 
 /* Push what a failed task died of, with its traceback.  A __tostring of the
- * program's may fail in its turn. */
+ * program's may fail in its turn, and before Lua 5.3 return anything. */
 static void push_error(lua_State *L, ltask *t) {
   lua_xmove(t->co, L, 1);
   lua_pushcfunction(L, describe);
   lua_pushvalue(L, -2);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK || !lua_isstring(L, -1)) {
     lua_pop(L, 1);
     lua_pushliteral(L, "(error object whose __tostring fails)");
   }

@@ -23,7 +23,9 @@ function failure.text(message) return (message:gsub("^%u[%u%d_]*: ", "")) end
 ---@return string
 function failure.raised(problem)
   local fine, text = pcall(tostring, problem)
-  return fine and text or "an object of type " .. type(problem) .. ", whose __tostring fails"
+  -- Before Lua 5.3 it may return anything.
+  if fine and type(text) == "string" then return text end
+  return "(error object whose __tostring fails)"
 end
 
 return failure

@@ -83,7 +83,7 @@ local function in_coroutine()
   return co ~= nil and not main
 end
 
-local function traceback(problem) return debug.traceback(tostring(problem), 2) end
+local function traceback(problem) return debug.traceback(failure.raised(problem), 2) end
 
 -- What a task does: fn, then done, which also gets what fn died of.
 local function run_task(fn, done, args)

@@ -426,6 +426,15 @@ case("a peer that resets is LOST for receivers and senders", function(duplex, t)
   t.ok(closed:wait(1), "on_close was not called")
 end)
 
+case("a handler that fails with an object that has no text closes with 1011, too", function(_, t)
+  for _, text in ipairs { function() return nil end, function() return {} end, function() error("no text") end } do
+    local server = t.serve({}, function() error(setmetatable({}, { __tostring = text })) end)
+    local ws = t.connect(server)
+    ws:receive(5)
+    t.same(1011, ws.close_code)
+  end
+end)
+
 case("a handler that fails closes with 1011; others live on", function(_, t)
   local server = t.serve({}, function(ws)
     if ws:receive() == "fail" then error("as it should") end

@@ -66,7 +66,7 @@ function tasks.event() return setmetatable({ on = false, waiting = 0, turn = 0 }
 
 -- ---- tasks ----
 
-local function traceback(problem) return debug.traceback(tostring(problem), 2) end
+local function traceback(problem) return debug.traceback(failure.raised(problem), 2) end
 
 --- Calls fn(...), then done(failure, ...).
 function tasks.call(fn, done, ...)
