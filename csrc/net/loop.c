@@ -401,6 +401,8 @@ static void tend(dx_link *l) {
 }
 
 int dx_loop_flush(dx_loop *loop) {
+  if (loop->dirty == NULL)
+    return 0; /* as a rule: several times in each turn */
   for (int i = 0; loop->dirty && i < FLUSH_AT_MOST; i++) {
     dx_link *l = loop->dirty;
     loop->dirty = l->next;
