@@ -125,8 +125,9 @@ function methods:add(topic, epoch, entry, now)
   one[entry.offset], one.offset = entry, entry.offset
   one.bytes, self.bytes, self.messages = one.bytes + cost, self.bytes + cost, self.messages + 1
   local limits = self.limits
-  while one.offset - one.first >= limits.history
-    or one.bytes > limits.history_bytes and one.first <= one.offset do
+  -- What is more than all may have would cost it all it has, and its numbers.
+  local most = math.min(limits.history_bytes, limits.history_total)
+  while one.offset - one.first >= limits.history or one.bytes > most and one.first <= one.offset do
     drop_first(self, one)
   end
   touch(self, one, now)

@@ -76,6 +76,15 @@ describe("history", function()
     assert.same({ 0, "e5" }, { kept:position("b", 0) })
   end)
 
+  it("keeps of one topic what all topics may have, when that is less than its own limit", function()
+    local kept = make { history_total = 2 * COST + 2 }
+    for i = 1, 5 do add(kept, "a", tostring(i), 0) end
+    kept:expire(0)
+    assert.same({ 2, 2 * COST + 2 }, { kept.messages, kept.bytes })
+    assert.same({ 5, "e1" }, { kept:position("a", 0) })
+    assert.equal("4 5", texts(kept:since("a", 3, "e1", 0)))
+  end)
+
   it("keeps no more bytes of all topics than it may", function()
     local kept = make { history_total = 2 * COST + 2 }
     for _, topic in ipairs { "a", "b", "c" } do add(kept, topic, "x", 0) end
