@@ -230,8 +230,8 @@ return function(duplex)
   local function deliver(self, topic, message)
     if self.closed then return 0 end
     local prepared, problem, id = encoded(self, topic, message)
-    if prepared and message.offset and not self.options.backend
-      and self.history:reached(topic, message.epoch, message.offset) then
+    local numbered = self.history and not self.options.backend
+    if prepared and numbered and self.history:reached(topic, message.epoch, message.offset) then
       prepared, problem, id = failure.of("ENCODE", "encode has waited, or published to its own topic")
     end
     if not prepared then

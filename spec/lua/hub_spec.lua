@@ -569,6 +569,7 @@ describe("duplex.hub", function()
       encode = function(topic, data, offset)
         if data == "outer" then hub:publish(topic, "inner") end
         if data == "waits" then duplex.sleep(0.002) end
+        if data == "closes" then hub:close() end
         return offset .. " " .. data
       end,
     }
@@ -583,6 +584,7 @@ describe("duplex.hub", function()
     local first = received(a[1])
     assert.equal(2 * last.offset, #first)
     for i, text in ipairs(first) do assert.equal((i - 1) % last.offset + 1, tonumber(text:match("^%d+"))) end
+    assert.equal(0, hub:publish("t", "closes"))
   end)
 
   sockets("takes a NaN for no id", function(open)
