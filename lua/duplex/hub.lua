@@ -28,9 +28,8 @@ local topics = require "duplex.hub.topics"
 -- A text that no other process and no later one has. It begins with the first
 -- that is needed: a hub made before a process forks must not name the same there.
 local function namer(now)
-  local count, prefix = 0, nil
+  local count, place, prefix = 0, tostring({}):match("%x+$") or "", nil
   return function()
-    local place = tostring({}):match("%x+$") or ""
     prefix = prefix or ("%x-%x-%s"):format(os.time(), math.floor(now() * 1e6) % 0x7fffffff, place)
     count = count + 1
     return prefix .. "-" .. count
@@ -123,18 +122,19 @@ return function(duplex)
   local function read_backend(self, ws, connection, subscription, asked)
     delivery.hold(self, ws, connection)
     put_in(self, ws, connection, subscription)
-    local entries, problem, id = recovery.from_backend(self, connection, subscription, asked)
+    local fine, entries, problem, id = duplex.pcall(recovery.from_backend, self, connection, subscription, asked)
+    if not fine then entries, problem = nil, entries end
     if self.connections[ws] ~= connection then
       return failure.of("CLOSED", self.closed and "the hub is closed" or "the connection is over")
     end
-    local pattern = subscription.pattern
-    local still = connection.subscriptions[pattern] == subscription
-    if still and entries then connection.pending:put_before(pattern, entries) end
+    local still = connection.subscriptions[subscription.pattern] == subscription
+    if still and entries then connection.pending:put_before(subscription.pattern, entries) end
     if still and not entries then take_out(self, ws, connection, subscription) end
     delivery.release(self, ws, connection)
     if entries then return still end
     -- Where it stands for an older one that had made somebody a member.
-    if still then tell_presence(self, pattern, self.presence:set(pattern, ws, nil)) end
+    if still then tell_presence(self, subscription.pattern, self.presence:set(subscription.pattern, ws, nil)) end
+    if not fine then error(problem, 0) end
     return nil, problem, id
   end
 

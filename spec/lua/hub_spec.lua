@@ -770,6 +770,19 @@ describe("duplex.hub", function()
     assert.same({ nil, "CLOSED: the hub is closed", "CLOSED" }, { subscribing() })
   end)
 
+  sockets("does not hold a connection back when the backend raises", function(open)
+    local backend = keeper()
+    local hub = duplex.hub { backend = backend }
+    local a = open(1)
+    hub:subscribe(a[2], "u")
+    function backend.read() error("a defect", 0) end
+    assert.same({ false, "a defect" }, { duplex.pcall(hub.subscribe, hub, a[2], "t") })
+    assert.is_false(hub:unsubscribe(a[2], "t"))
+    hub:publish("u", "on")
+    assert.same({ "on" }, received(a[1]))
+    assert.equal(0, hub:metrics().lagging)
+  end)
+
   sockets("does not mind who ends or unsubscribes while the backend looks", function(open)
     local backend = keeper()
     local hub = duplex.hub { backend = backend }
