@@ -115,7 +115,7 @@ return function(duplex)
       if not data then return finish(peer, kind, id) end
       take(p, data, kind)
       if p.serving.held_bytes > p.max_held then
-        p.log("info", "rpc: more calls wait than max_held")
+        p.log("debug", "rpc: more calls wait than max_held")
         ws:close(1008, "too many calls wait")
       end
     end

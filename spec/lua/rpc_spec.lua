@@ -723,7 +723,7 @@ describe("two peers", function()
     assert.same({ nil, "CLOSED: the connection is closed", "CLOSED" }, { result() })
     while raw:receive(5) do end
     assert.same({ 1008, "too many calls wait" }, { raw.close_code, raw.close_reason })
-    assert.equal("info", lines[1])
+    assert.equal("debug", lines[1])
     assert.is_true(peer.closed)
     go:set()
   end))
