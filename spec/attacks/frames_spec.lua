@@ -11,7 +11,7 @@ local socket = require "socket"
 local KEY = "\0\0\0\0"
 -- Kilobytes that the server may grow by: a few of the largest messages, which
 -- wait for the collector. The address sanitizer keeps what is freed for a while.
-local ROOM = (os.getenv("LD_PRELOAD") or ""):find("asan") and 400000 or 20000
+local ROOM = (os.getenv("LD_PRELOAD") or ""):find("asan") and 400000 or 30000
 
 describe("a hostile peer", function()
   local server, witness, before, open_before

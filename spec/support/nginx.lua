@@ -46,9 +46,15 @@ end
 --- Ports on which nobody listens.
 function nginx.free_ports(count)
   local listeners, ports = {}, {}
-  for i = 1, count do
-    listeners[i] = assert(socket.bind("127.0.0.1", 0))
-    ports[i] = tonumber((select(2, listeners[i]:getsockname())))
+  -- Below those that the system gives to clients and to port 0: between here and
+  -- nginx somebody else would get one of them.
+  local port = 10240 + math.floor(socket.gettime() * 1e6) % 20000
+  while #ports < count do
+    port = port < 32000 and port + 1 or 10240
+    local listener = socket.bind("127.0.0.1", port)
+    if listener then
+      listeners[#listeners + 1], ports[#ports + 1] = listener, port
+    end
   end
   for _, listener in ipairs(listeners) do listener:close() end
   return ports
