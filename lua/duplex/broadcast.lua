@@ -19,13 +19,8 @@ local function check(given)
   if type(given) ~= "table" then
     error("the options must be a table, got " .. type(given), 3)
   end
-  for name in pairs(given) do
-    if name ~= "full" and name ~= "above" then
-      local near = options.nearest(tostring(name), NAMES)
-      error(("unknown option '%s' of broadcast"):format(tostring(name))
-        .. (near and (" (did you mean '%s'?)"):format(near) or ""), 3)
-    end
-  end
+  local problem = options.bad_name(given, NAMES, "unknown option '%s' of broadcast")
+  if problem then error(problem, 3) end
   local full, above = given.full, given.above
   if full ~= nil and type(full) ~= "function" then
     error("option 'full' must be a function, got " .. type(full), 3)

@@ -133,15 +133,11 @@ local function to_slash(request)
 end
 
 local function check_options(given)
-  for name, value in pairs(given) do
-    if name ~= "cache" then
-      local near = options.nearest(tostring(name), { "cache" })
-      return ("unknown option '%s'"):format(tostring(name))
-        .. (near and " (did you mean 'cache'?)" or "")
-    elseif type(value) ~= "string" or value:find("%c") then
-      return "option 'cache' must be a string without control characters"
-    end
+  local problem, value = options.bad_name(given, { "cache" }, "unknown option '%s'"), given.cache
+  if not problem and value ~= nil and (type(value) ~= "string" or value:find("%c")) then
+    problem = "option 'cache' must be a string without control characters"
   end
+  return problem
 end
 
 local function respond(root, cache, core, request)

@@ -33,6 +33,11 @@ end
 -- Roles that "both" means; others are those of helpers, such as "hub".
 local CONNECTS = { server = true, client = true }
 
+local function hint(prefix, name, known)
+  local near = type(name) == "string" and options.nearest(name, known)
+  return near and (" (did you mean '%s%s'?)"):format(prefix, near) or ""
+end
+
 local function unknown(rows, prefix, role, name, known)
   for _, row in ipairs(rows) do
     if row.key == name and CONNECTS[role] then
@@ -41,9 +46,7 @@ local function unknown(rows, prefix, role, name, known)
       return ("option '%s' is one of duplex.connect: write connect = { %s = ... }"):format(name, name)
     end
   end
-  local near = type(name) == "string" and options.nearest(name, known)
-  return ("unknown option '%s%s'"):format(prefix, tostring(name))
-    .. (near and (" (did you mean '%s%s'?)"):format(prefix, near) or "")
+  return ("unknown option '%s%s'%s"):format(prefix, tostring(name), hint(prefix, name, known))
 end
 
 -- Checks a table against the rows of a level: "" is the outermost, "tls." that
@@ -196,6 +199,19 @@ function options.check(role, given, level)
     error("option 'proxy_protocol' needs proxies: who may say whose connection it is", level)
   end
   return checked
+end
+
+--- What is wrong with the names in a table that has no rows.
+---@param given table
+---@param names string[] those that there are
+---@param text string of what is wrong; %s is the name
+---@return string|nil problem with the nearest name
+function options.bad_name(given, names, text)
+  for name in pairs(given) do
+    local known = false
+    for _, other in ipairs(names) do known = known or name == other end
+    if not known then return text:format(tostring(name)) .. hint("", name, names) end
+  end
 end
 
 --- Checks an argument that is a time to wait: raises unless it is seconds, 0 or more.

@@ -111,20 +111,13 @@ local function transport(host)
 end
 
 local FIELDS = { "path", "headers", "data", "tls", "compression" }
-local KNOWN = {}
-for _, name in ipairs(FIELDS) do KNOWN[name] = true end
 
 local function check_request(given)
   if type(given) ~= "table" then
     error("the request must be a table, got " .. type(given), 3)
   end
-  for name in pairs(given) do
-    if not KNOWN[name] then
-      local near = options.nearest(tostring(name), FIELDS)
-      error(("unknown field '%s' of the request"):format(tostring(name))
-        .. (near and (" (did you mean '%s'?)"):format(near) or ""), 3)
-    end
-  end
+  local problem = options.bad_name(given, FIELDS, "unknown field '%s' of the request")
+  if problem then error(problem, 3) end
 end
 
 -- Requests are made of what the caller gives, as a real client would.

@@ -5,16 +5,6 @@ local options = require "duplex.options"
 
 local NAMES = { "except", "key" }
 
-local function check_names(given)
-  for name in pairs(given) do
-    if name ~= "except" and name ~= "key" then
-      local near = options.nearest(tostring(name), NAMES)
-      error(("unknown option '%s' of publish"):format(tostring(name))
-        .. (near and (" (did you mean '%s'?)"):format(near) or ""), 4)
-    end
-  end
-end
-
 --- Raises in the name of the caller of publish.
 ---@param hub_options table
 ---@param data any
@@ -25,7 +15,8 @@ return function(hub_options, data, kind, given)
     error("what is published must be a string, got " .. type(data), 3)
   end
   if type(given) ~= "table" then error("options of publish must be a table, got " .. type(given), 3) end
-  check_names(given)
+  local problem = options.bad_name(given, NAMES, "unknown option '%s' of publish")
+  if problem then error(problem, 3) end
   if kind ~= nil and kind ~= "text" and kind ~= "binary" then
     error('kind must be "text" or "binary"', 3)
   end
