@@ -30,7 +30,7 @@ local LAYER = { init = "top" }
 for name in pairs(set "reconnect json rpc hub browser") do
   LAYER[name] = "helper"
 end
-for name in pairs(set "address options log failure varargs prometheus heartbeat puc51 url") do
+for name in pairs(set "address iterators options log failure varargs prometheus heartbeat puc51 url") do
   LAYER[name] = "shared"
 end
 for name in pairs(set "bind ngx ngx_bus cqueues copas luv") do LAYER[name] = "top" end

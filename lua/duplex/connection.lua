@@ -17,6 +17,7 @@
 
 local broadcast = require "duplex.broadcast"
 local core = require "duplex.core"
+local iterators = require "duplex.iterators"
 local puc51 = require "duplex.puc51"
 local request = require "duplex.request"
 local streaming = require "duplex.streaming"
@@ -111,14 +112,10 @@ end
 
 local function nothing() end
 
--- messages() where no iterator can wait. At top level, outside any coroutine,
--- the loop is turned instead, so there it can.
+-- messages() where no iterator can wait.
 local function without_iterator(messages)
   return function(ws)
-    if coroutine.running() then
-      error("messages() cannot wait in PUC Lua 5.1, as no iterator can there: write "
-        .. "'local data, kind = ws:receive()' and 'while data do ... end'", 2)
-    end
+    iterators.check("messages", "'local data, kind = ws:receive()' and 'while data do ... end'")
     return messages(ws)
   end
 end

@@ -3,8 +3,8 @@
 
 local codec = require "duplex.json.codec"
 local failure = require "duplex.failure"
+local iterators = require "duplex.iterators"
 local options = require "duplex.options"
-local puc51 = require "duplex.puc51"
 
 local MAX_DEPTH = 128
 
@@ -79,10 +79,7 @@ end
 --- is left out, and on_invalid told. In PUC Lua 5.1 it raises in tasks, as ws:messages does.
 ---@return fun(): any, duplex.Json
 function methods:messages()
-  if puc51 and coroutine.running() then
-    error("messages() cannot wait in PUC Lua 5.1, as no iterator can there: write "
-      .. "'local value, message, id = channel:receive()' in a loop of your own", 2)
-  end
+  iterators.check("messages", "'local value, message, id = channel:receive()' in a loop of your own")
   return next_value, self
 end
 

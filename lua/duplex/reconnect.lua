@@ -3,10 +3,10 @@
 -- its connection ends or does not come about.
 
 local failure = require "duplex.failure"
+local iterators = require "duplex.iterators"
 local log = require "duplex.log"
 local make_keep = require "duplex.reconnect.keep"
 local options = require "duplex.options"
-local puc51 = require "duplex.puc51"
 local queue = require "duplex.reconnect.queue"
 local random = require "duplex.reconnect.random"
 local verdict = require "duplex.reconnect.verdict"
@@ -88,19 +88,13 @@ return function(duplex)
     end
   end
 
-  local function refuse(name, instead)
-    if not puc51 or not coroutine.running() then return end
-    error(("%s() cannot wait in PUC Lua 5.1, as no iterator can there: write '%s'")
-      :format(name, instead), 3)
-  end
-
   local function next_connection(client) return client:next() end
 
   --- Iterates over connections until the client is closed or gives up; why is in
   --- client.error. Whoever leaves the body while a connection is open closes it.
   ---@return fun(client: duplex.Client): duplex.Connection?, duplex.Client
   function methods:connections()
-    refuse("connections", "local ws = client:next()' and 'while ws do ... end")
+    iterators.check("connections", "'local ws = client:next()' and 'while ws do ... end'")
     return next_connection, self
   end
 
@@ -131,7 +125,7 @@ return function(duplex)
   ---@return fun(client: duplex.Client): string?, string?
   ---@return duplex.Client
   function methods:messages()
-    refuse("messages", "local data, kind = client:receive()' and 'while data do ... end")
+    iterators.check("messages", "'local data, kind = client:receive()' and 'while data do ... end'")
     return next_message, self
   end
 
