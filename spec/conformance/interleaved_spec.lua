@@ -6,19 +6,11 @@
 local bytes = require "spec.support.bytes"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
+local sequence = require "spec.support.sequence"
 local socket = require "socket"
 
 local PEERS, MESSAGES = 12, 60
 local SIZES = { 0, 1, 10, 125, 126, 1000, 8191, 8192, 20000, 65535, 65536, 100000, 300000 }
-
--- The same numbers in every Lua.
-local function generator(seed)
-  local state = seed * 7919 + 1
-  return function(n)
-    state = (state * 16807) % 2147483647
-    return state % n + 1
-  end
-end
 
 -- What peer number 'id' sends, and what has to come back of it.
 local function stream(random, id)
@@ -46,7 +38,7 @@ local function stream(random, id)
 end
 
 local function play(server, seed)
-  local random, peers = generator(seed), {}
+  local random, peers = sequence(seed * 7919 + 1), {}
   for id = 1, PEERS do
     local peer = raw.connect(server.port)
     peer.sock:settimeout(0)

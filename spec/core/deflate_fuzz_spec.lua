@@ -5,6 +5,7 @@
 
 local bytes = require "spec.support.bytes"
 local core = require "duplex.core"
+local sequence = require "spec.support.sequence"
 local wire = require "spec.support.wire"
 
 local ROUNDS = 200
@@ -17,15 +18,6 @@ local SAID = {
   server = { "permessage-deflate; client_max_window_bits=9", "permessage-deflate; client_no_context_takeover" },
   client = { "permessage-deflate; server_max_window_bits=9", "permessage-deflate; server_no_context_takeover; server_max_window_bits=9" },
 }
-
--- A generator of our own: math.random differs between versions of Lua.
-local function generator(seed)
-  local state = seed
-  return function(n)
-    state = (state * 16807) % 2147483647
-    return state % n + 1
-  end
-end
 
 local WORDS = { "wire ", "byte ", "\226\130\172 ", "frame ", "\206\186\225\189\185 ", "a", "", "message " }
 
@@ -110,7 +102,7 @@ describe("a mutated stream of compressed messages", function()
     it("gives a " .. role .. " the same messages whole, byte by byte, cut at random and in pieces", function()
       local ends = {}
       for seed = 1, ROUNDS do
-        local random = generator(seed * 7919)
+        local random = sequence(seed * 7919)
         local said = all[random(#all)]
         local data = stream(random, role == "server", said)
         local log, code = play(role, said, { data })

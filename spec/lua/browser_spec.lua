@@ -12,10 +12,7 @@ local run = require "spec.support.run"
 
 local WebSocket = duplex.browser.WebSocket
 
-local function on_both(name, body)
-  it(name .. " (socket)", run(function() body(duplex) end))
-  it(name .. " (stream)", run(function() body(duplex.bind(memory.host())) end))
-end
+local on_both = both.bound(it)
 
 local function serve(bound, options, handler)
   options = options or {}

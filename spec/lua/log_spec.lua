@@ -5,14 +5,10 @@ local both = require "spec.support.both"
 local bytes = require "spec.support.bytes"
 local each = require "spec.support.each"
 local log_lines = require "spec.support.lines"
-local memory = require "spec.support.memory"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
-local function on_both(name, body)
-  it(name .. " (socket)", run(function() body(duplex) end))
-  it(name .. " (stream)", run(function() body(duplex.bind(memory.host())) end))
-end
+local on_both = both.bound(it)
 
 local function serve(bound, options, handler)
   local lines

@@ -3,15 +3,10 @@
 local duplex = require "duplex"
 local both = require "spec.support.both"
 local each = require "spec.support.each"
-local memory = require "spec.support.memory"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
 
--- it(name, body), with connections over sockets and over streams.
-local function on_both(name, body)
-  it(name .. " (socket)", run(function() body(duplex) end))
-  it(name .. " (stream)", run(function() body(duplex.bind(memory.host())) end))
-end
+local on_both = both.bound(it)
 
 local function serve(bound, options, handler)
   options = options or {}

@@ -40,6 +40,15 @@ function both.socket(body, client_options, server_options, bound)
   done:set()
 end
 
+--- A function that adds cases, body(bound), for the native host and for one of
+--- streams, with busted's 'it'.
+function both.bound(it)
+  return function(name, body)
+    it(name .. " (socket)", run(function() body(duplex) end))
+    it(name .. " (stream)", run(function() body(duplex.bind(memory.host())) end))
+  end
+end
+
 -- TLS options of both ends.
 local function tls()
   local pair = pki.certificate()

@@ -8,18 +8,10 @@ local bytes = require "spec.support.bytes"
 local run = require "spec.support.run"
 local secure = require "spec.support.secure_serve"
 local secure_peer = require "spec.support.secure_peer"
+local sequence = require "spec.support.sequence"
 
 local PEERS, MESSAGES = 10, 40
 local SIZES = { 0, 1, 125, 126, 1000, 8191, 16383, 16384, 16385, 30000, 65535, 65536, 100000, 300000 }
-
--- The same numbers in every Lua.
-local function generator(seed)
-  local state = seed * 7919 + 1
-  return function(n)
-    state = (state * 16807) % 2147483647
-    return state % n + 1
-  end
-end
 
 local function messages_of(random, id)
   local list = {}
@@ -61,7 +53,7 @@ end
 describe("interleaved peers over TLS", function()
   for seed = 1, 3 do
     it("each get their own messages back, round " .. seed, run(function()
-      local random = generator(seed)
+      local random = sequence(seed * 7919 + 1)
       local server = secure.serve(nil, nil, { max_queue = 2 })
       local waits = {}
       for id = 1, PEERS do
