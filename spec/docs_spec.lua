@@ -6,6 +6,7 @@ local duplex = require "duplex"
 local applies = require "spec.support.applies"
 local markdown = require "spec.support.markdown"
 local options = require "duplex.options"
+local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 
 local compile = loadstring or load -- of a text, in 5.1 and later
@@ -149,7 +150,7 @@ describe("TLS in two commands", function()
     for _, one in ipairs(pages["README.md"].blocks) do
       if one.text:find("^openssl req") then block = one end
     end
-    local text = block.text:gsub("\\\n", ""):gsub("%s*#[^\n]*", ""):gsub("8443", markdown.free_port())
+    local text = block.text:gsub("\\\n", ""):gsub("%s*#[^\n]*", ""):gsub("8443", ports.free())
     local make, serve, connect = text:match("^([^\n]*)\n([^\n]*)\n([^\n]*)\n$")
     local folder = lines("mktemp -d")[1]
     local ok, said = markdown.shell(make, folder):finish()

@@ -4,7 +4,7 @@
 
 local child = require "spec.support.child"
 local pki = require "spec.support.pki"
-local socket = require "socket"
+local ports = require "spec.support.ports"
 
 local deploy = {}
 
@@ -13,14 +13,6 @@ function deploy.output_of(command)
   local pipe = assert(io.popen(command .. " 2>&1"))
   local text = pipe:read("*a")
   return pipe:close() == true, text
-end
-
---- A port on which nobody listens.
-function deploy.free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
 end
 
 local NGINX, HAPROXY = "/usr/sbin/nginx", "/usr/sbin/haproxy" -- not in everybody's PATH
@@ -39,7 +31,7 @@ deploy.kinds = {
     -- Without OpenSSL's own idea of what is too old.
     lax = { ["ssl_protocols"] = "ssl_ciphers DEFAULT@SECLEVEL=0; ssl_protocols" },
     certificate = { "/etc/ssl/certs/example.com.pem", "/etc/ssl/private/example.com.key" },
-    changes = function(ports, folder) -- what is replaced, and with what
+    changes = function(at, folder) -- what is replaced, and with what
       return {
         ["user www-data;"] = USER == "root" and ("user %s %s;"):format(USER, GROUP) or "",
         ["/run/nginx.pid"] = folder .. "/pid",
@@ -47,10 +39,10 @@ deploy.kinds = {
         ["/var/log/nginx/access.log"] = folder .. "/access.log",
         ["\nhttp {"] = ("\nhttp {\n  client_body_temp_path %s/body; proxy_temp_path %s/proxy; fastcgi_temp_path %s/f;"
           .. " uwsgi_temp_path %s/u; scgi_temp_path %s/s;"):gsub("%%s", folder),
-        ["listen 80 "] = ("listen 127.0.0.1:%d "):format(ports.plain),
-        ["listen [::]:80 "] = ("listen 127.0.0.2:%d "):format(ports.plain),
-        ["listen 443 "] = ("listen 127.0.0.1:%d "):format(ports.tls),
-        ["listen [::]:443 "] = ("listen 127.0.0.2:%d "):format(ports.tls),
+        ["listen 80 "] = ("listen 127.0.0.1:%d "):format(at.plain),
+        ["listen [::]:80 "] = ("listen 127.0.0.2:%d "):format(at.plain),
+        ["listen 443 "] = ("listen 127.0.0.1:%d "):format(at.tls),
+        ["listen [::]:443 "] = ("listen 127.0.0.2:%d "):format(at.tls),
       }
     end,
     check = function(path) return ("%s -t -e stderr -c %s"):format(NGINX, path) end,
@@ -66,12 +58,12 @@ deploy.kinds = {
     browser = "h2 200",
     lax = { ["ssl-default-bind-options"] = "ssl-default-bind-ciphers DEFAULT@SECLEVEL=0\n  ssl-default-bind-options" },
     certificate = { "/etc/haproxy/example.com.pem" },
-    changes = function(ports)
+    changes = function(at)
       return {
         ["user haproxy"] = "user " .. USER,
         ["group haproxy"] = "group " .. GROUP,
-        ["bind :::80 v4v6"] = ("bind 127.0.0.1:%d"):format(ports.plain),
-        ["bind :::443 v4v6"] = ("bind 127.0.0.1:%d"):format(ports.tls),
+        ["bind :::80 v4v6"] = ("bind 127.0.0.1:%d"):format(at.plain),
+        ["bind :::443 v4v6"] = ("bind 127.0.0.1:%d"):format(at.tls),
       }
     end,
     check = function(path) return ("%s -c -f %s"):format(HAPROXY, path) end,
@@ -110,7 +102,7 @@ local function configure(kind, backend, changed)
     folder = ("%s/proxy%d"):format(pki.folder, count)
   until os.execute("mkdir " .. folder .. " 2>/dev/null")
   local self = { kind = kind, folder = folder, path = folder .. "/conf",
-    ports = { plain = deploy.free_port(), tls = deploy.free_port() } }
+    ports = { plain = ports.free(), tls = ports.free() } }
   local text = pki.read(kind.file)
   for old, new in pairs(kind.changes(self.ports, folder)) do text = replace(text, old, new) end
   for i, old in ipairs(kind.certificate) do text = replace(text, old, folder .. "/" .. i) end

@@ -8,6 +8,7 @@ local duplex = require "duplex"
 local options = require "duplex.options"
 local pki = require "spec.support.pki"
 local deploy = require "spec.counterparts.deploy"
+local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 
 local NODE = os.getenv("NODE") or "node"
@@ -141,7 +142,7 @@ for _, kind in ipairs(deploy.kinds) do
     end
 
     it("TLS older than 1.2 is refused", function()
-      proxy = start_proxy(kind, "127.0.0.1:" .. deploy.free_port(), kind.lax)
+      proxy = start_proxy(kind, "127.0.0.1:" .. ports.free(), kind.lax)
       for version, answer in pairs { ["-tls1_1"] = "alert protocol version", ["-tls1_2"] = "Protocol  : TLSv1.2" } do
         local _, said = output_of(("timeout 10 openssl s_client -connect 127.0.0.1:%d %s -cipher DEFAULT@SECLEVEL=0 </dev/null")
           :format(proxy.ports.tls, version))
@@ -176,7 +177,7 @@ for _, kind in ipairs(deploy.kinds) do
     end))
 
     it("a program that is not there is an HTTP error in words", run(function()
-      proxy = start_proxy(kind, "127.0.0.1:" .. deploy.free_port())
+      proxy = start_proxy(kind, "127.0.0.1:" .. ports.free())
       local ws, message, id, response = connect("/echo")
       assert.is_nil(ws)
       assert.equal("HTTP: the server answered " .. kind.down, message)

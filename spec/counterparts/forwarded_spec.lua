@@ -7,6 +7,7 @@ local child = require "spec.support.child"
 local deploy = require "spec.counterparts.deploy"
 local duplex = require "duplex"
 local pki = require "spec.support.pki"
+local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 
 local PEERS = "spec/counterparts/peers/"
@@ -119,7 +120,7 @@ describe("behind two proxies that add to the list", function()
 
   it("the client is who the first one saw", function()
     local backend, dir = serve("proxies=127.0.0.1"), folder()
-    local inner, outer = deploy.free_port(), deploy.free_port()
+    local inner, outer = ports.free(), ports.free()
     local text = ([[
       worker_processes 1; pid DIR/pid; error_log stderr notice;
       events { }
@@ -146,7 +147,7 @@ end)
 
 -- 'bind' and 'server' are what the lines of these names end with. -> port
 local function haproxy(address, server, bind)
-  local port = deploy.free_port()
+  local port = ports.free()
   local text = ([[
     global
       log stdout format raw daemon notice
@@ -164,7 +165,7 @@ local function haproxy(address, server, bind)
 end
 
 local function nginx(address)
-  local port, dir = deploy.free_port(), folder()
+  local port, dir = ports.free(), folder()
   local text = ([[
     load_module /usr/lib/nginx/modules/ngx_stream_module.so;
     worker_processes 1; pid %s/pid; error_log stderr notice;

@@ -5,6 +5,7 @@
 local child = require "spec.support.child"
 local duplex = require "duplex"
 local pki = require "spec.support.pki"
+local ports = require "spec.support.ports"
 local program = require "spec.support.proxy_program"
 local run = require "spec.support.run"
 local schemes = require "spec.counterparts.schemes"
@@ -31,7 +32,7 @@ for _, scheme in ipairs { schemes[1], schemes[2] } do
       local echo = child.start(child.lua, "spec/counterparts/peers/duplex_server.lua", unpack(scheme.serve))
       running[1] = echo
       local port = tonumber(echo:expect("^listening on .*:(%d+)"))
-      server, closed = scheme.name .. "://localhost:" .. port, program.free_port()
+      server, closed = scheme.name .. "://localhost:" .. port, ports.free()
       places.open = keep(program.start_tinyproxy { port, closed })
       places.locked = keep(program.start_tinyproxy({ port }, "me secret"))
       places.covered = keep(program.start_stunnel(places.open, pki.certificate()))

@@ -4,6 +4,7 @@
 local applies = require "spec.support.applies"
 local nginx = require "spec.support.nginx"
 local pki = require "spec.support.pki"
+local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local socket = require "socket"
@@ -12,7 +13,7 @@ local FOLDER = "examples/openresty/"
 
 applies.where(not nginx.lacks, nginx.lacks, describe)("examples/openresty", function()
   local server, folder
-  local port = nginx.free_ports(1)[1]
+  local port = ports.free()
 
   local function copy(name, old, new)
     local text = pki.read(FOLDER .. name)

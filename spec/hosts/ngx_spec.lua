@@ -8,6 +8,7 @@ local conform = require "spec.support.conform"
 local host_cases = require "spec.hosts.cases"
 local nginx = require "spec.support.nginx"
 local pki = require "spec.support.pki"
+local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local socket = require "socket"
@@ -68,14 +69,16 @@ describe("nginx: what every host does:", function()
   local self, results
 
   lazy_setup(function()
-    local ports = nginx.free_ports(45)
-    local listen = {}
-    for i, port in ipairs(ports) do listen[i] = ("listen 127.0.0.1:%d;"):format(port) end
+    local given, listen = {}, {}
+    for i = 1, 45 do
+      given[i] = ports.free()
+      listen[i] = ("listen 127.0.0.1:%d;"):format(given[i])
+    end
     self = nginx.start(([[server { listen 127.0.0.1:$PORT; content_by_lua_block {
         require("spec.hosts.ngx_play").run("%s", "$ROOT", "lua5.4") } }
       server { %s content_by_lua_block { require("spec.hosts.ngx_play").serve() } }]])
       :gsub("(content_by_lua_block %b{})", "location / { %1 }")
-      :format(table.concat(ports, " "), table.concat(listen, " ")))
+      :format(table.concat(given, " "), table.concat(listen, " ")))
     results = {}
     local peer = raw.tcp(self.port)
     peer.sock:settimeout(60)

@@ -3,6 +3,7 @@ local duplex = require "duplex"
 local applies = require "spec.support.applies"
 local native = require "duplex.host.native"
 local peer = require "spec.support.peer"
+local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local run = require "spec.support.run"
@@ -59,13 +60,6 @@ local function closing(code)
   end
 end
 
--- A port that nobody listens on.
-local function closed_port()
-  local port, listener = peer.listen(function() end)
-  listener:close()
-  return port
-end
-
 -- Something that on_close and the like are told, and that a case waits for.
 local function mailbox()
   local box = { event = duplex.event() }
@@ -93,8 +87,8 @@ end
 
 describe("a client that stays connected", function()
   it("goes on with a server that was killed and came back", run(function()
-    local server = process.echo()
-    local port = server.port
+    local port = ports.free()
+    local server = process.echo(nil, port)
     local closed = mailbox()
     local client = reconnect("ws://127.0.0.1:" .. port, { on_close = closed.put })
     client:send("before")
@@ -109,7 +103,7 @@ describe("a client that stays connected", function()
     repeat failure = closed.take() until failure.id == "CONNECT"
     assert.is_nil(failure.uptime)
     assert.is_true(client:send("while it is away"))
-    server = process.server { "bin/duplex", "echo", "--host", "127.0.0.1", "--port", tostring(port) }
+    server = process.echo(nil, port)
     finally(function() server:stop() end)
     assert.equal("while it is away", (waiting()))
     assert.equal("open", client.state)
@@ -507,7 +501,7 @@ describe("messages of a client that stays connected", function()
   end))
 
   it("are kept as far as the options say", run(function()
-    local url = "ws://127.0.0.1:" .. closed_port()
+    local url = "ws://127.0.0.1:" .. ports.free()
     local client = reconnect(url, { queue = 2 })
     assert.is_true(client:send("1"))
     assert.is_true(client:try_send("2"))
@@ -529,7 +523,7 @@ describe("messages of a client that stays connected", function()
     it(("of which a full queue drops by its policy: %s"):format(row[1]), run(function()
       local seen = mailbox()
       local server
-      local port = closed_port()
+      local port = ports.free()
       local closed = mailbox()
       local client = reconnect("ws://127.0.0.1:" .. port, { queue = 2, queue_policy = row[1], on_close = closed.put })
       closed.take()
@@ -620,7 +614,7 @@ describe("messages of a client that stays connected", function()
     client:send("still there")
     assert.equal("still there", (client:receive(PATIENCE)))
     client:close()
-    client = reconnect("ws://127.0.0.1:" .. closed_port(), { first = 60, max = 60 })
+    client = reconnect("ws://127.0.0.1:" .. ports.free(), { first = 60, max = 60 })
     assert.equal("TIMEOUT", select(3, client:receive(0.05)))
     assert.equal("TIMEOUT", select(3, client:wait_open(0)))
     assert.equal("TIMEOUT", select(3, client:next(0)))
@@ -702,7 +696,7 @@ describe("messages of a client that stays connected", function()
   end))
 
   it("that no connection would take raise at once", run(function()
-    local client = reconnect("ws://127.0.0.1:" .. closed_port())
+    local client = reconnect("ws://127.0.0.1:" .. ports.free())
     for text, call in pairs {
       ["string expected, got number"] = function() client:send(12) end,
       ['kind must be "text" or "binary"'] = function() client:try_send("x", "txt") end,
@@ -794,7 +788,7 @@ describe("connections of a client that stays connected", function()
 
   it("are not given by iterators in PUC Lua 5.1", run(function()
     if applies.waits_anywhere then return end
-    local client = reconnect("ws://127.0.0.1:" .. closed_port())
+    local client = reconnect("ws://127.0.0.1:" .. ports.free())
     assert.error_matches(function() client:connections() end, "write 'local ws = client:next()'", 1, true)
     assert.error_matches(function() client:messages() end, "write 'local data, kind = client:receive()'", 1, true)
     client:close()
@@ -943,7 +937,7 @@ describe("a client that stays connected ends", function()
 
   states["while it waits to try again"] = function()
     local there = mailbox()
-    return reconnect("ws://127.0.0.1:" .. closed_port(), { first = 60, max = 60,
+    return reconnect("ws://127.0.0.1:" .. ports.free(), { first = 60, max = 60,
       random = function() return 0.9 end, on_close = there.put }), there
   end
 
@@ -984,7 +978,7 @@ describe("a client that stays connected ends", function()
   end
 
   it("and is forgotten by the loop", run(function()
-    local client = reconnect("ws://127.0.0.1:" .. closed_port())
+    local client = reconnect("ws://127.0.0.1:" .. ports.free())
     assert.is_truthy(next(native.stoppers))
     client:close()
     assert.is_nil(next(native.stoppers))
@@ -1027,7 +1021,7 @@ describe("a client that stays connected ends", function()
   it("and nothing is left that keeps the loop running", function()
     local began = duplex.now()
     duplex.run(function()
-      local client = reconnect("ws://127.0.0.1:" .. closed_port(), { first = 60, max = 60 })
+      local client = reconnect("ws://127.0.0.1:" .. ports.free(), { first = 60, max = 60 })
       assert.equal("TIMEOUT", select(3, client:receive(0.05)))
       client:close()
     end)
@@ -1039,7 +1033,7 @@ describe("a client that stays connected ends", function()
       local more, over = 0, mailbox()
       local function count() more = more + 1 end
       local client
-      client = reconnect("ws://127.0.0.1:" .. closed_port(), { on_close = count, on_give_up = count, final = function()
+      client = reconnect("ws://127.0.0.1:" .. ports.free(), { on_close = count, on_give_up = count, final = function()
         client:close()
         over.put()
         return final
@@ -1068,7 +1062,7 @@ describe("a client that stays connected ends", function()
     local given_up = false
     local over = mailbox()
     local client
-    client = reconnect("ws://127.0.0.1:" .. closed_port(), { on_close = function()
+    client = reconnect("ws://127.0.0.1:" .. ports.free(), { on_close = function()
       client:close()
       over.put()
     end, on_give_up = function() given_up = true end })
@@ -1116,7 +1110,8 @@ describe("a storm on real sockets", function()
     local CLIENTS, FIRST, BUCKETS = 200, 0.4, 4
     local connected, all = 0, mailbox()
     local delays = {}
-    local server = serve(function(ws) ws:receive() end)
+    local port = ports.free()
+    local server = serve(function(ws) ws:receive() end, { port = port })
     local url, clients = server.url, {}
     for i = 1, CLIENTS do
       clients[i] = reconnect(url, { first = FIRST, max = FIRST, on_open = function()
@@ -1125,7 +1120,6 @@ describe("a storm on real sockets", function()
       end, on_close = function(_, delay) delays[#delays + 1] = delay end })
     end
     all.take()
-    local port = server.port
     server:stop(1)
     local times, back = {}, mailbox()
     local began

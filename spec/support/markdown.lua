@@ -2,7 +2,7 @@
 -- What specs need to know of a Markdown file, and how its programs are run.
 
 local child = require "spec.support.child"
-local socket = require "socket"
+local ports = require "spec.support.ports"
 local translated = require "spec.support.translated"
 
 local markdown = {}
@@ -52,14 +52,6 @@ end
 
 -- ---- programs ----
 
---- A port on which nobody listens, as text.
-function markdown.free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tostring(port)
-end
-
 --- Programs are the blocks that begin with "-- file: NAME.lua", or with
 --- "-- file: NAME.lua, runs until Ctrl-C"; scripts of the shell with
 --- "# file: NAME.sh". A comment "--> text" is a line that the program prints.
@@ -72,7 +64,7 @@ function markdown.programs(page)
     local name, extension, rest = block.text:match("^[-#]+ file: ([%w_]+%.(%l+))([^\n]*)\n")
     if name and block.language == extension then
       if not port or block.text:find("port = 8%d%d%d") then
-        port = markdown.free_port()
+        port = ports.free()
       end
       local text = block.text:gsub("8080", port):gsub("8443", port)
       local expected = {}

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- A real nginx with its Lua module, in a folder of its own, for specs.
 
+local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local socket = require "socket"
 
@@ -43,23 +44,6 @@ local function contents(path)
   return text
 end
 
---- Ports on which nobody listens.
-function nginx.free_ports(count)
-  local listeners, ports = {}, {}
-  -- Below those that the system gives to clients and to port 0: between here and
-  -- nginx somebody else would get one of them.
-  local port = 10240 + math.floor(socket.gettime() * 1e6) % 20000
-  while #ports < count do
-    port = port < 32000 and port + 1 or 10240
-    local listener = socket.bind("127.0.0.1", port)
-    if listener then
-      listeners[#listeners + 1], ports[#ports + 1] = listener, port
-    end
-  end
-  for _, listener in ipairs(listeners) do listener:close() end
-  return ports
-end
-
 local CONFIG = [[
 load_module $MODULES/ndk_http_module.so;
 load_module $MODULES/ngx_http_lua_module.so;
@@ -87,8 +71,7 @@ function nginx.start(http, options)
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir " .. folder))
-  local ports = nginx.free_ports(2)
-  local self = setmetatable({ folder = folder, port = ports[1], other = ports[2] }, metatable)
+  local self = setmetatable({ folder = folder, port = ports.free(), other = ports.free() }, metatable)
   local values = { FOLDER = folder, PORT = self.port, OTHER = self.other, WORKERS = options.workers or 1, BUILD = BUILD,
     ROOT = output_of("pwd"):match("[^\n]+"), MODULES = MODULES:gsub("/$", ""),
     USER = output_of("id -u"):find("^0") and "user root;" or "" }

@@ -51,9 +51,11 @@ function process.server(words, options)
   return self
 end
 
---- The echo server of the command, on a free port.
-function process.echo(max_message)
-  return process.server { "bin/duplex", "echo", "--host", "127.0.0.1", "--port", "0",
+--- The echo server of the command.
+---@param max_message? integer
+---@param port? integer default one that is free
+function process.echo(max_message, port)
+  return process.server { "bin/duplex", "echo", "--host", "127.0.0.1", "--port", tostring(port or 0),
     "--max-message", tostring(max_message or 1048576) }
 end
 

@@ -3,20 +3,12 @@
 -- Each start_*(...) returns a child with .place, "127.0.0.1:PORT".
 
 local child = require "spec.support.child"
+local ports = require "spec.support.ports"
 local socket = require "socket"
 
 local program = {}
 
 local PATIENCE = 5 -- seconds
-
--- A port on which nobody listens.
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
-program.free_port = free_port
 
 local function accepts(port)
   local sock = assert(socket.tcp4())
@@ -54,26 +46,26 @@ local function configured(port, lines, ...)
 end
 
 --- HTTP CONNECT to these ports only.
----@param ports integer[]
+---@param targets integer[]
 ---@param user? string "user password", without which nobody gets in
-function program.start_tinyproxy(ports, user)
-  local port = free_port()
+function program.start_tinyproxy(targets, user)
+  local port = ports.free()
   local lines = { "Listen 127.0.0.1", "Port " .. port, "Timeout 60", "LogLevel Critical" }
-  for _, one in ipairs(ports) do lines[#lines + 1] = "ConnectPort " .. one end
+  for _, one in ipairs(targets) do lines[#lines + 1] = "ConnectPort " .. one end
   if user then lines[#lines + 1] = "BasicAuth " .. user end
   return configured(port, lines, "tinyproxy", "-d", "-c")
 end
 
 --- SOCKS5, without or with authentication.
 function program.start_microsocks(user, password)
-  local port = free_port()
+  local port = ports.free()
   if not user then return start(port, "microsocks", "-i", "127.0.0.1", "-p", tostring(port)) end
   return start(port, "microsocks", "-i", "127.0.0.1", "-p", tostring(port), "-u", user, "-P", password)
 end
 
 --- SOCKS5 without authentication, and not to the port 'closed'.
 function program.start_dante(closed)
-  local port = free_port()
+  local port = ports.free()
   return configured(port, {
     "errorlog: stderr", ("internal: 127.0.0.1 port = %d"):format(port), "external: lo",
     "external.rotation: route",
@@ -88,7 +80,7 @@ end
 ---@param place string of that one
 ---@param pair table of pki.certificate
 function program.start_stunnel(place, pair)
-  local port = free_port()
+  local port = ports.free()
   return configured(port, {
     "foreground = yes", "pid =", "debug = 3", "[proxy]", "accept = 127.0.0.1:" .. port,
     "connect = " .. place, "cert = " .. pair.certificate, "key = " .. pair.key,

@@ -5,6 +5,7 @@ local duplex = require "duplex"
 local each = require "spec.support.each"
 local command = require "spec.support.secure_command"
 local pki = require "spec.support.pki"
+local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 local secure = require "spec.support.secure_serve"
 
@@ -18,10 +19,12 @@ local function resumed(server, tls, host)
   return ws.tls.resumed
 end
 
+local function tell(ws)
+  each(ws, function() ws:send(tostring(ws.tls.resumed)) end)
+end
+
 local function serve(changes)
-  return secure.serve(secure.tls(changes), function(ws)
-    each(ws, function() ws:send(tostring(ws.tls.resumed)) end)
-  end)
+  return secure.serve(secure.tls(changes), tell)
 end
 
 describe("a session", function()
@@ -53,14 +56,14 @@ describe("a session", function()
     end))
 
     it("of another server is offered in vain (TLS " .. version .. ")", run(function()
-      local first = serve { maximum_version = version }
+      local port = ports.free()
+      local function serve_there()
+        return assert(duplex.serve({ port = port, tls = secure.tls { maximum_version = version }, log = false }, tell))
+      end
+      local first = serve_there()
       assert.is_false(resumed(first))
-      local port = first.port
       first:stop()
-      local second = assert(duplex.serve({ port = port, tls = secure.tls { maximum_version = version }, log = false },
-        function(ws)
-          each(ws, function() ws:send(tostring(ws.tls.resumed)) end)
-        end))
+      local second = serve_there()
       assert.is_false(resumed(second))
       assert.is_true(resumed(second))
     end))
