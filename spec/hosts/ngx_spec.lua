@@ -113,10 +113,9 @@ describe("nginx conforms to RFC 6455:", function()
   end)
   lazy_teardown(function() self:stop() end)
 
-  conform.server(it, raw, function() return self.port end, true)
+  conform.server(it, raw, function() return self.port end, function() return witness end, true)
 
-  it("never disturbs another connection meanwhile, and logs nothing", function()
-    assert.is_true(witness:alive())
+  it("logs nothing meanwhile", function()
     close(witness)
     self:wait(function() return connections(self) == 0 end)
     assert.equal("", self:complaints())

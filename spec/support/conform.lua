@@ -72,11 +72,19 @@ function conform.each_way(case, run)
 end
 
 --- The specs of an echoing server.
----@param it function Busted's, which files that are required do not see
+---@param busted_it function Busted's "it", which files that are required do not see
 ---@param peers table raw or secure_raw, which connect alike
 ---@param port fun(): integer
+---@param witness fun(): table a connection that no case may disturb
 ---@param large boolean whether to ask for large messages too
-function conform.server(it, peers, port, large)
+function conform.server(busted_it, peers, port, witness, large)
+  local function it(name, body)
+    busted_it(name, function()
+      body()
+      assert(witness():alive(), "another connection was disturbed")
+    end)
+  end
+
   for _, case in ipairs(cases) do
     it(case[1] .. ": " .. case[2], function()
       conform.each_way(case, function(_, how)

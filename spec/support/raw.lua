@@ -9,7 +9,7 @@ local raw = {}
 local peer = {}
 local metatable = { __index = peer }
 
-local TIMEOUT = 5 -- seconds for each read and write
+local TIMEOUT = 20 -- seconds for each read and write
 local GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 -- The example of RFC 6455 1.3.

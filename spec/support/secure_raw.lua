@@ -8,7 +8,7 @@ local ssl = require "ssl"
 
 local secure = {}
 
-local TIMEOUT = 5 -- seconds for each read and write
+local TIMEOUT = 20 -- seconds for each read and write
 
 --- What a LuaSec context is made of; 'changes' are added to it.
 function secure.client(changes)

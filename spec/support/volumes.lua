@@ -82,7 +82,8 @@ add("9.9.1", "pings between 65536 fragments", function(peer)
   while true do
     local first, data = peer:frame(UNIT)
     if first ~= 0x8a then
-      if first ~= 0x81 or data ~= message then error("expected the message", 0) end
+      if first ~= 0x81 then error(("expected the message, got %s (%s)"):format(tostring(first), tostring(data)), 0) end
+      if data ~= message then error("other bytes came back", 0) end
       break
     end
     pongs = pongs + 1
