@@ -3,9 +3,9 @@
 
 local assert = require "luassert"
 local duplex = require "duplex"
+local PATIENCE = require "spec.support.patience"
 local run = require "spec.support.run"
 
-local WAIT = 10 -- seconds
 local SIZES = { 0, 1, 125, 126, 127, 65535, 65536, 1000000 }
 local UNICODE = { "", "é ñ", "שלום مرحبا", "👩‍🚀 🏳️‍🌈", "e\204\129 Z\204\181\204\162", "𠮷𝔘",
   "\0 \127 \239\191\191 \244\143\191\191" }
@@ -25,7 +25,7 @@ return function(it, server, tls, said)
   -- How the other side saw the end of the connection with this key.
   local function seen(key)
     local ws = connect("/seen?key=" .. key)
-    local answer = assert(ws:receive(WAIT))
+    local answer = assert(ws:receive(PATIENCE))
     ws:close()
     return answer
   end
@@ -36,7 +36,7 @@ return function(it, server, tls, said)
       for kind, byte in pairs { text = "x", binary = "\255" } do
         local data = byte:rep(size)
         assert(ws:send(data, kind))
-        local answer, its_kind = assert(ws:receive(WAIT))
+        local answer, its_kind = assert(ws:receive(PATIENCE))
         assert.equal(kind, its_kind)
         assert.is_true(answer == data, size .. " bytes of " .. kind)
       end
@@ -47,7 +47,7 @@ return function(it, server, tls, said)
     local ws = connect("/echo")
     for _, text in ipairs(UNICODE) do
       ws:send(text)
-      assert.equal(text, (ws:receive(WAIT)))
+      assert.equal(text, (ws:receive(PATIENCE)))
     end
   end))
 
@@ -56,7 +56,7 @@ return function(it, server, tls, said)
     duplex.spawn(function()
       for i = 1, 2000 do assert(ws:send(tostring(i):rep(i % 50))) end
     end)
-    for i = 1, 2000 do assert.equal(tostring(i):rep(i % 50), (ws:receive(WAIT))) end
+    for i = 1, 2000 do assert.equal(tostring(i):rep(i % 50), (ws:receive(PATIENCE))) end
   end))
 
   it("fragments from us, pings between them", run(function()
@@ -64,17 +64,17 @@ return function(it, server, tls, said)
     local pieces, i = { "añ", "", "👋", ("b"):rep(70000) }, 0
     duplex.spawn(function()
       assert(ws:send(function()
-        if i > 0 then assert(ws:ping(WAIT)) end
+        if i > 0 then assert(ws:ping(PATIENCE)) end
         i = i + 1
         return pieces[i]
       end))
     end)
-    assert.equal(table.concat(pieces), (ws:receive(WAIT)))
+    assert.equal(table.concat(pieces), (ws:receive(PATIENCE)))
   end))
 
   it("fragments from them", run(function()
     for _, kind in ipairs { "text", "binary" } do
-      local data, its_kind = connect("/fragments?count=300&kind=" .. kind):receive(WAIT)
+      local data, its_kind = connect("/fragments?count=300&kind=" .. kind):receive(PATIENCE)
       assert.equal(("añ"):rep(300), data)
       assert.equal(kind, its_kind)
     end
@@ -84,7 +84,7 @@ return function(it, server, tls, said)
     local kept = {}
     local bytes, kind = connect("/fragments?count=300&kind=text"):receive_to(function(piece)
       kept[#kept + 1] = piece
-    end, WAIT)
+    end, PATIENCE)
     assert.equal(900, bytes)
     assert.equal("text", kind)
     assert.equal(("añ"):rep(300), table.concat(kept))
@@ -92,13 +92,13 @@ return function(it, server, tls, said)
 
   it("pings from us", run(function()
     local ws = connect("/echo")
-    assert.is_true(assert(ws:ping(WAIT)) >= 0)
+    assert.is_true(assert(ws:ping(PATIENCE)) >= 0)
     assert.is_true(ws.latency >= 0)
   end))
 
   it("pings from them", run(function()
     for _, size in ipairs { 0, 1, 125 } do
-      assert.equal("pong", (connect("/ping?size=" .. size):receive(WAIT)))
+      assert.equal("pong", (connect("/ping?size=" .. size):receive(PATIENCE)))
     end
   end))
 
@@ -119,10 +119,10 @@ return function(it, server, tls, said)
       { 1000, "" }, { 1001, "away" }, { 1011, "go" }, { 3000, ("x"):rep(123) }, { 4999, "z" },
     } do
       local ws = connect(("/close?code=%d&reason=%s"):format(row[1], row[2]))
-      local data, _, id = ws:receive(WAIT)
+      local data, _, id = ws:receive(PATIENCE)
       assert.is_nil(data)
       assert.equal("CLOSED", id)
-      local code, reason = ws:wait_closed(WAIT)
+      local code, reason = ws:wait_closed(PATIENCE)
       assert.same(row, { code, reason })
     end
   end))
@@ -133,14 +133,14 @@ return function(it, server, tls, said)
     } do
       local ws = connect("/subprotocol", { subprotocols = row[1] })
       assert.equal(row[2], ws.subprotocol)
-      assert.equal(row[2] or "none", (ws:receive(WAIT)))
+      assert.equal(row[2] or "none", (ws:receive(PATIENCE)))
     end
   end))
 
   it("a message that is too big for them", run(function()
     local ws = connect("/echo")
     ws:send(("x"):rep(1048577))
-    local data, _, id = ws:receive(WAIT)
+    local data, _, id = ws:receive(PATIENCE)
     assert.is_nil(data)
     assert.equal("CLOSED", id)
     assert.equal(1009, ws.close_code)
@@ -149,9 +149,9 @@ return function(it, server, tls, said)
   it("a message that is too big for us", run(function()
     local ws = connect("/echo?key=big", { max_message = 1000 })
     ws:send(("x"):rep(1000))
-    assert.equal(1000, #ws:receive(WAIT))
+    assert.equal(1000, #ws:receive(PATIENCE))
     ws:send(("x"):rep(1001))
-    local data, _, id = ws:receive(WAIT)
+    local data, _, id = ws:receive(PATIENCE)
     assert.is_nil(data)
     assert.equal("TOO_BIG", id)
     ws:close()
@@ -161,7 +161,7 @@ return function(it, server, tls, said)
   it("an abrupt end of theirs", run(function()
     local ws = connect("/abort")
     ws:send("now")
-    local data, _, id = ws:receive(WAIT)
+    local data, _, id = ws:receive(PATIENCE)
     assert.is_nil(data)
     assert.equal("LOST", id)
     assert.equal(1006, ws.close_code)
@@ -170,7 +170,7 @@ return function(it, server, tls, said)
   it("an abrupt end of ours", run(function()
     local ws = connect("/echo?key=cut")
     ws:send("x")
-    ws:receive(WAIT)
+    ws:receive(PATIENCE)
     ws:close(1000, "", 0)
     assert.equal("closed", ws.state)
     assert.is_truthy(seen("cut"):find("^100[056]"))

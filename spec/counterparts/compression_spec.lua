@@ -7,12 +7,12 @@
 local child = require "spec.support.child"
 local duplex = require "duplex"
 local reporting = require "spec.counterparts.reporting"
+local PATIENCE = require "spec.support.patience"
 local run = require "spec.support.run"
 
 local NODE = os.getenv("NODE") or "node"
 local PYTHON = os.getenv("PYTHON") or "/usr/bin/python3"
 local PEERS = "spec/counterparts/peers/"
-local WAIT = 10 -- seconds
 local TEXT = reporting.TEXT
 
 local clients = {
@@ -84,7 +84,7 @@ local function exchange(ws, wanted)
   for i, data in ipairs { TEXT, TEXT, "", binary, TEXT:sub(1, 300), TEXT } do
     local kind = data == binary and "binary" or "text"
     assert(ws:send(data, kind))
-    local answer, its_kind = ws:receive(WAIT)
+    local answer, its_kind = ws:receive(PATIENCE)
     assert.is_true(answer == data, "message " .. i .. " came back as another")
     assert.equal(kind, its_kind)
     report("note")
@@ -105,14 +105,14 @@ local function exchange(ws, wanted)
     end
   end
   assert(ws:send("fragments"))
-  local parts = ws:receive(WAIT)
+  local parts = ws:receive(PATIENCE)
   assert.is_true(#parts > 1000 and parts == parts:sub(1, #parts / 3):rep(3))
   local pieces, i = { TEXT:sub(1, 500), "", TEXT:sub(501) }, 0
   assert(ws:send(function()
     i = i + 1
     return pieces[i]
   end))
-  assert.equal(TEXT, (ws:receive(WAIT)))
+  assert.equal(TEXT, (ws:receive(PATIENCE)))
 end
 
 local function every(url, theirs, mine)
@@ -150,7 +150,7 @@ for name, words in pairs {
       local ws = assert(duplex.connect(url, { compression = true }))
       local large = TEXT:rep(math.floor(1000000 / #TEXT))
       ws:send(large)
-      assert.is_true(ws:receive(WAIT) == large)
+      assert.is_true(ws:receive(PATIENCE) == large)
     end))
   end)
 end

@@ -6,6 +6,7 @@ local child = require "spec.support.child"
 local client_cases = require "spec.counterparts.client_cases"
 local duplex = require "duplex"
 local options = require "duplex.options"
+local PATIENCE = require "spec.support.patience"
 local pki = require "spec.support.pki"
 local deploy = require "spec.counterparts.deploy"
 local ports = require "spec.support.ports"
@@ -14,7 +15,6 @@ local run = require "spec.support.run"
 local NODE = os.getenv("NODE") or "node"
 local PYTHON = os.getenv("PYTHON") or "/usr/bin/python3"
 local PEERS = "spec/counterparts/peers/"
-local WAIT = 10 -- seconds
 local TLS = { ca = pki.ca }
 local pair = pki.certificate()
 local output_of = deploy.output_of
@@ -97,7 +97,7 @@ for _, kind in ipairs(deploy.kinds) do
 
     it("the program learns who asks, whatever the client says", run(function()
       local ws = assert(connect("/forwarded", { headers = { ["X-Forwarded-For"] = "192.0.2.1" } }))
-      assert.equal("https 127.0.0.1", (ws:receive(WAIT)))
+      assert.equal("https 127.0.0.1", (ws:receive(PATIENCE)))
     end))
 
     it("pages of this site may connect, and others may not", run(function()
@@ -117,7 +117,7 @@ for _, kind in ipairs(deploy.kinds) do
     it("a message as large as may be", run(function()
       local ws, data = assert(connect("/echo")), ("x"):rep(1048576)
       ws:send(data, "binary")
-      assert.is_true(ws:receive(WAIT) == data)
+      assert.is_true(ws:receive(PATIENCE) == data)
     end))
 
     client_cases(it, function() return proxy.url end, TLS, " clean ")
@@ -165,7 +165,7 @@ for _, kind in ipairs(deploy.kinds) do
       local id = select(3, ws:receive(2))
       if id ~= "TIMEOUT" then return id end
       ws:send("still here")
-      return (ws:receive(WAIT))
+      return (ws:receive(PATIENCE))
     end
 
     it("pings of the server keep a connection that is silent", run(function()
@@ -190,9 +190,9 @@ for _, kind in ipairs(deploy.kinds) do
       proxy = start_proxy(kind, address)
       local ws = assert(connect("/echo"))
       ws:send("x")
-      assert.equal("x", (ws:receive(WAIT)))
+      assert.equal("x", (ws:receive(PATIENCE)))
       os.execute("pkill -KILL -P " .. program.pid)
-      assert.equal("LOST", (select(3, ws:receive(WAIT))))
+      assert.equal("LOST", (select(3, ws:receive(PATIENCE))))
     end))
 
     it("the program may listen on a Unix socket", run(function()
@@ -201,7 +201,7 @@ for _, kind in ipairs(deploy.kinds) do
       proxy = start_proxy(kind, kind.unix .. path)
       local ws = assert(connect("/echo"))
       ws:send("x")
-      assert.equal("x", (ws:receive(WAIT)))
+      assert.equal("x", (ws:receive(PATIENCE)))
     end))
 
     it("a reload takes a new certificate, and open connections stay", run(function()
@@ -213,14 +213,14 @@ for _, kind in ipairs(deploy.kinds) do
       local fine, said = output_of(kind.reload(proxy.path, proxy.folder))
       assert.is_true(fine, said)
       local later
-      local deadline, wanted = duplex.now() + WAIT, pki.fingerprint(renewed)
+      local deadline, wanted = duplex.now() + PATIENCE, pki.fingerprint(renewed)
       repeat -- the old process answers until it hears of the new one
         later = assert(connect("/echo"))
       until later.tls.fingerprint == wanted or duplex.now() > deadline
       assert.equal(wanted, later.tls.fingerprint)
       for _, one in ipairs { ws, later } do
         one:send("x")
-        assert.equal("x", (one:receive(WAIT)))
+        assert.equal("x", (one:receive(PATIENCE)))
       end
     end))
   end)

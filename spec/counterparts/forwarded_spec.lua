@@ -6,12 +6,12 @@
 local child = require "spec.support.child"
 local deploy = require "spec.counterparts.deploy"
 local duplex = require "duplex"
+local PATIENCE = require "spec.support.patience"
 local pki = require "spec.support.pki"
 local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 
 local PEERS = "spec/counterparts/peers/"
-local WAIT = 10 -- seconds
 local CLIENT = "127.0.0.77"
 local pair = pki.certificate()
 local running = {}
@@ -201,7 +201,7 @@ for name, start in pairs(senders) do
         local ws = assert(duplex.connect(url, { tls = { ca = ca } }))
         local data = ("x"):rep(300000)
         ws:send(data, "binary")
-        assert.is_true(ws:receive(WAIT) == data)
+        assert.is_true(ws:receive(PATIENCE) == data)
       end))
     end
 

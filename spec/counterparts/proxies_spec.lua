@@ -4,13 +4,13 @@
 
 local child = require "spec.support.child"
 local duplex = require "duplex"
+local PATIENCE = require "spec.support.patience"
 local pki = require "spec.support.pki"
 local ports = require "spec.support.ports"
 local program = require "spec.support.proxy_program"
 local run = require "spec.support.run"
 local schemes = require "spec.counterparts.schemes"
 
-local WAIT = 10 -- seconds
 local TRUST = { ca = pki.ca }
 local unpack = unpack or table.unpack
 
@@ -66,12 +66,12 @@ for _, scheme in ipairs { schemes[1], schemes[2] } do
           for _, size in ipairs { 0, 1, 125, 126, 65535, 65536, 1000000 } do
             for kind, byte in pairs { text = "x", binary = "\255" } do
               assert(ws:send(byte:rep(size), kind))
-              local answer, its_kind = assert(ws:receive(WAIT))
+              local answer, its_kind = assert(ws:receive(PATIENCE))
               assert.equal(kind, its_kind)
               assert.is_true(answer == byte:rep(size), size .. " bytes of " .. kind)
             end
           end
-          assert.is_true(assert(ws:ping(WAIT)) >= 0)
+          assert.is_true(assert(ws:ping(PATIENCE)) >= 0)
           assert.is_true(ws:close())
           assert.equal(1000, ws.close_code)
         end))
@@ -81,14 +81,14 @@ for _, scheme in ipairs { schemes[1], schemes[2] } do
           duplex.spawn(function()
             for i = 1, 100 do assert(ws:send(piece(i), "binary")) end
           end)
-          for i = 1, 100 do assert.is_true(assert(ws:receive(WAIT)) == piece(i), "piece " .. i) end
-          assert.is_truthy(tonumber((ws:receive(WAIT))))
+          for i = 1, 100 do assert.is_true(assert(ws:receive(PATIENCE)) == piece(i), "piece " .. i) end
+          assert.is_truthy(tonumber((ws:receive(PATIENCE))))
         end))
 
         it("shows how the server ends", run(function()
           local ws = reach("/close?code=4999&reason=z")
-          assert.equal("CLOSED", select(3, ws:receive(WAIT)))
-          assert.same({ 4999, "z" }, { ws:wait_closed(WAIT) })
+          assert.equal("CLOSED", select(3, ws:receive(PATIENCE)))
+          assert.same({ 4999, "z" }, { ws:wait_closed(PATIENCE) })
         end))
 
         it("shows what the server refuses as the server's", run(function()

@@ -2,13 +2,12 @@
 local duplex = require "duplex"
 local applies = require "spec.support.applies"
 local native = require "duplex.host.native"
+local PATIENCE = require "spec.support.patience"
 local peer = require "spec.support.peer"
 local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local run = require "spec.support.run"
-
-local PATIENCE = 5 -- seconds
 
 -- A client whose delays are as short as they get, unless a case says otherwise.
 -- It is stopped with the case.

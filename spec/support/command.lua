@@ -3,12 +3,11 @@
 
 local child = require "spec.support.child"
 local duplex = require "duplex"
+local PATIENCE = require "spec.support.patience"
 
 local command = {}
 local methods = {}
 local metatable = { __index = methods }
-
-local PATIENCE = 10 -- seconds
 
 local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- A real nginx with its Lua module, in a folder of its own, for specs.
 
+local PATIENCE = require "spec.support.patience"
 local ports = require "spec.support.ports"
 local process = require "spec.support.process"
 local socket = require "socket"
@@ -12,7 +13,6 @@ local metatable = { __index = methods }
 local PROGRAM = "/usr/sbin/nginx" -- not in everybody's PATH
 local MODULES = "/usr/lib/nginx/modules/"
 local BUILD = "build/5.1"
-local PATIENCE = 10 -- seconds
 
 -- Workers live on when their master is killed, as it is with a spec that is.
 local WATCH = [[ (while kill -0 $$; do W=$(pgrep -P $$ -x nginx); sleep 1; done; kill -9 $W) >/dev/null 2>&1 </dev/null &]]

@@ -6,12 +6,12 @@ local core = require "duplex.core"
 local loop = require "duplex.loop"
 local native = require "duplex.host.native"
 local options = require "duplex.options"
+local PATIENCE = require "spec.support.patience"
 
 local peer = {}
 local methods = {}
 local metatable = { __index = methods }
 
-local PATIENCE = 5 -- seconds
 local GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 local settings = core.settings(options.check("client", {
   open_timeout = false, send_timeout = false,

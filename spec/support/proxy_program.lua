@@ -3,12 +3,11 @@
 -- Each start_*(...) returns a child with .place, "127.0.0.1:PORT".
 
 local child = require "spec.support.child"
+local PATIENCE = require "spec.support.patience"
 local ports = require "spec.support.ports"
 local socket = require "socket"
 
 local program = {}
-
-local PATIENCE = 5 -- seconds
 
 local function accepts(port)
   local sock = assert(socket.tcp4())

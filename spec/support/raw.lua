@@ -4,12 +4,12 @@
 
 local bytes = require "spec.support.bytes"
 local socket = require "socket"
+local PATIENCE = require "spec.support.patience"
 
 local raw = {}
 local peer = {}
 local metatable = { __index = peer }
 
-local TIMEOUT = 20 -- seconds for each read and write
 local GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 -- The example of RFC 6455 1.3.
@@ -39,7 +39,7 @@ function raw.request(changes)
 end
 
 local function wrap(sock, key)
-  sock:settimeout(TIMEOUT)
+  sock:settimeout(PATIENCE)
   sock:setoption("tcp-nodelay", true)
   return setmetatable({ sock = sock, key = key, client = key ~= nil }, metatable)
 end
@@ -48,7 +48,7 @@ end
 function raw.tcp(port, small)
   local sock = assert(socket.tcp4())
   if small then sock:setoption("recv-buffer-size", small) end
-  sock:settimeout(TIMEOUT)
+  sock:settimeout(PATIENCE)
   assert(sock:connect("127.0.0.1", port))
   return wrap(sock, raw.MASK)
 end
@@ -67,7 +67,7 @@ end
 --- is done, tcp() one whose is not.
 function raw.listen()
   local listener = { sock = assert(socket.bind("127.0.0.1", 0)) }
-  listener.sock:settimeout(TIMEOUT)
+  listener.sock:settimeout(PATIENCE)
   local _, port = listener.sock:getsockname()
   listener.url = "ws://127.0.0.1:" .. port .. "/"
   function listener:tcp() return wrap(assert(self.sock:accept()), nil) end
@@ -151,9 +151,9 @@ end
 --- Waits for the end of the stream. -> "closed" when it came without a byte
 --- before it
 function peer:eof(timeout)
-  self.sock:settimeout(timeout or TIMEOUT)
+  self.sock:settimeout(timeout or PATIENCE)
   local data, problem = self.sock:receive(1)
-  self.sock:settimeout(TIMEOUT)
+  self.sock:settimeout(PATIENCE)
   return data and "data" or problem
 end
 

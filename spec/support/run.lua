@@ -5,7 +5,7 @@
 
 local duplex = require "duplex"
 
-local DEADLINE = 20 -- seconds
+local DEADLINE = 3 * require "spec.support.patience"
 
 return function(body)
   return function()

@@ -3,14 +3,13 @@
 -- spec goes on.
 
 local duplex = require "duplex"
+local PATIENCE = require "spec.support.patience"
 local peer = require "spec.support.peer"
 local pki = require "spec.support.pki"
 
 local command = {}
 local methods = {}
 local metatable = { __index = methods }
-
-local PATIENCE = 5 -- seconds
 
 local function start(words)
   local out = pki.path(".out")

@@ -2,13 +2,12 @@
 -- The peers of raw.lua over TLS by LuaSec, which is none of our code: blocking,
 -- frames made by hand.
 
+local PATIENCE = require "spec.support.patience"
 local pki = require "spec.support.pki"
 local raw = require "spec.support.raw"
 local ssl = require "ssl"
 
 local secure = {}
-
-local TIMEOUT = 20 -- seconds for each read and write
 
 --- What a LuaSec context is made of; 'changes' are added to it.
 function secure.client(changes)
@@ -27,7 +26,7 @@ end
 --- Makes a peer speak TLS. -> peer | nil, problem
 function secure.wrap(peer, context, name)
   local sock = assert(ssl.wrap(peer.sock, context))
-  sock:settimeout(TIMEOUT)
+  sock:settimeout(PATIENCE)
   if name then sock:sni(name) end
   local ok, problem = sock:dohandshake()
   if not ok then

@@ -3,11 +3,10 @@
 
 local child = require "spec.support.child"
 local json = require "cjson.safe"
+local PATIENCE = require "spec.support.patience"
 local translated = require "spec.support.translated"
 
 local talking = {}
-
-local WAIT = 10 -- seconds
 
 --- Starts a server of the examples, and waits for what it prints.
 ---@param file string
@@ -23,7 +22,7 @@ function talking.say(ws, message) assert(ws:send(json.encode(message))) end
 --- The next message of this type.
 function talking.expect(ws, kind)
   while true do
-    local message = json.decode((assert(ws:receive(WAIT))))
+    local message = json.decode((assert(ws:receive(PATIENCE))))
     if message.type == kind then return message end
   end
 end
