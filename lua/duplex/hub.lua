@@ -128,7 +128,9 @@ return function(duplex)
       return failure.of("CLOSED", self.closed and "the hub is closed" or "the connection is over")
     end
     local still = connection.subscriptions[subscription.pattern] == subscription
-    if still and entries then connection.pending:put_before(subscription.pattern, entries) end
+    if still and entries then
+      connection.pending:put_missed(subscription.pattern, subscription.epoch, entries, 1)
+    end
     if still and not entries then take_out(self, ws, connection, subscription) end
     delivery.release(self, ws, connection)
     if entries then return still end
@@ -183,7 +185,7 @@ return function(duplex)
     else
       if not is_pattern then
         local entries = recovery.from_history(self, connection, subscription, asked)
-        delivery.replay(self, ws, connection, entries, subscription.above)
+        delivery.replay(self, ws, connection, subscription, entries)
       end
       put_in(self, ws, connection, subscription)
     end

@@ -293,6 +293,32 @@ describe("duplex.hub", function()
     assert.same({ "on" }, received(slow[1]))
   end)
 
+  sockets("sends what is pending once to one that asks for it again", function(open)
+    local hub = duplex.hub { slow = "coalesce", above = 200000, history = 1000, history_bytes = 2 ^ 30,
+      history_total = 2 ^ 30, pending_bytes = 2 ^ 30, encode = envelope }
+    local slow = open(1)
+    local first = hub:subscribe(slow[2], "t")
+    local before = 0
+    make_lag(hub) -- the last one is pending, or just being sent
+    for i = 1, 4 do
+      hub:publish("t", tostring(i), nil, { key = i })
+      hub:publish("t", tostring(i), nil, { key = i })
+    end
+    local last = hub:subscribe(slow[2], "t").offset
+    local asked = { since = last - 9, epoch = first.epoch }
+    for _ = 1, 2 do
+      local got = hub:subscribe(slow[2], "t", asked)
+      assert.same({ true, 9 }, { got.recovered, got.replayed })
+    end
+    hub:publish("t", "new")
+    for _, data in ipairs(received(slow[1], 0.2)) do
+      local offset = tonumber(data:match("^t (%d+) "))
+      assert.equal(before + 1, offset)
+      before = offset
+    end
+    assert.equal(last + 1, before)
+  end)
+
   sockets("sends nothing more to one that lags when the hub is closed", function(open)
     local hub = duplex.hub { slow = "coalesce", above = 200000 }
     local slow = open(1)
@@ -831,7 +857,7 @@ describe("duplex.hub", function()
     for _, data in ipairs(got) do
       if #data == 2 then list[#list + 1] = data end
     end
-    assert.equal("v1 u1 u2 v2", table.concat(list, " "))
+    assert.equal("u1 u2 v1 v2", table.concat(list, " "))
     both.settle()
     assert.equal(0, hub:metrics().lagging)
   end)

@@ -36,7 +36,9 @@ return function(duplex)
     while queue and connection.pending == queue and not connection.held do
       local item = queue:take()
       if not item then return has_caught_up(self, ws, connection) end
+      queue.sending = item
       if not ws:send(item.message, item.kind) then return end
+      queue.sending = nil
       counters.deliveries = counters.deliveries + 1
     end
     connection.sending = nil
@@ -165,19 +167,18 @@ return function(duplex)
   end
 
   --- Sends what a connection has missed, before all that is published later.
+  ---@param subscription duplex.hub.Subscription of a topic
   ---@param entries duplex.hub.Entry[] that fit into what may be pending
-  function delivery.replay(self, ws, connection, entries, above)
-    for _, entry in ipairs(entries) do
-      local fine
-      if not connection.pending and ws.outbox + #entry.data <= above then
-        fine = ws:try_send(entry.data, entry.kind)
-      end
-      if fine then
-        self.counters.deliveries = self.counters.deliveries + 1
-      else
-        if not connection.pending then lag(self, ws, connection) end
-        connection.pending:put { message = entry.data, data = entry.data, kind = entry.kind }
-      end
+  function delivery.replay(self, ws, connection, subscription, entries)
+    local i, counters = 1, self.counters
+    while entries[i] and not connection.pending and ws.outbox + #entries[i].data <= subscription.above
+      and ws:try_send(entries[i].data, entries[i].kind) do
+      counters.deliveries = counters.deliveries + 1
+      i = i + 1
+    end
+    if entries[i] then
+      if not connection.pending then lag(self, ws, connection) end
+      connection.pending:put_missed(subscription.pattern, subscription.epoch, entries, i)
     end
     if connection.pending then send_pending(self, ws, connection) end
   end

@@ -10,6 +10,7 @@ local ENTRY = 64 -- bytes that a message costs besides its data, about
 ---@class duplex.hub.Pending
 ---@field count integer messages
 ---@field bytes integer
+---@field sending duplex.hub.Item|nil what was taken last, until it is sent
 local methods = {}
 local metatable = { __index = methods }
 
@@ -77,25 +78,45 @@ function methods:put(item)
   return old and true or false
 end
 
---- Puts older messages of a topic before all others. Those of them that are there
---- already go.
----@param topic string
----@param entries duplex.hub.Entry[] oldest first
-function methods:put_before(topic, entries)
-  local newest = entries[#entries]
-  for i = self.first, newest and self.last or 0 do
+-- Takes out what is of a topic, from one offset to another. Returns the place of the
+-- first one left that is newer: what is of another epoch is taken for that.
+local function take_range(self, topic, epoch, first, newest)
+  local newer
+  for i = self.first, self.last do
     local item = self[i]
-    if item and item.topic == topic and item.epoch == newest.epoch and item.offset
-      and item.offset <= newest.offset then
-      take_out(self, i)
+    if item and item.topic == topic and item.offset then
+      local known = item.epoch == epoch
+      if known and item.offset >= first and item.offset <= newest then
+        take_out(self, i)
+      elseif not known or item.offset > newest then
+        newer = newer or i
+      end
     end
   end
-  for i = #entries, 1, -1 do
+  return newer or self.last + 1
+end
+
+--- Puts messages that were missed where they belong: behind older ones of their topic,
+--- before newer ones. None is there twice then, nor beside what is being sent.
+---@param topic string
+---@param epoch string|nil
+---@param entries duplex.hub.Entry[] without gaps, oldest first
+---@param from integer index of the first of them to be put
+function methods:put_missed(topic, epoch, entries, from)
+  if not entries[from] then return end
+  local at = take_range(self, topic, epoch, entries[from].offset, entries[#entries].offset)
+  local later = {}
+  for i = at, self.last do later[#later + 1] = self[i] and take_out(self, i) end
+  self.last = at - 1
+  local now = self.sending
+  for i = from, #entries do
     local entry = entries[i]
-    self.first = self.first - 1
-    self[self.first] = { message = entry.data, data = entry.data, kind = entry.kind }
-    self.count, self.bytes = self.count + 1, self.bytes + #entry.data + ENTRY
+    if not (now and now.topic == topic and now.epoch == epoch and now.offset == entry.offset) then
+      self:put { message = entry.data, data = entry.data, kind = entry.kind,
+        topic = topic, offset = entry.offset, epoch = epoch }
+    end
   end
+  for _, item in ipairs(later) do self:put(item) end
 end
 
 --- Takes the oldest message.

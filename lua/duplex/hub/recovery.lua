@@ -52,7 +52,7 @@ local function entries_of(hub, topic, messages)
       hub.log("error", problem, { topic = topic })
       return false
     end
-    entries[i] = { data = prepared.data, kind = prepared.kind, offset = message.offset, epoch = message.epoch }
+    entries[i] = { data = prepared.data, kind = prepared.kind, offset = message.offset }
   end
   return messages and entries
 end

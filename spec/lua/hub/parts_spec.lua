@@ -39,21 +39,40 @@ describe("what is pending", function()
     assert.equal("a3", drain(queue))
   end)
 
-  it("lets older messages of a topic in before, and none twice", function()
+  -- Messages of a topic from one offset to another.
+  local function entries(from, to)
+    local list = {}
+    for i = from, to do list[#list + 1] = { data = tostring(i), kind = "text", offset = i } end
+    return list
+  end
+
+  it("takes in what was missed of a topic between older and newer messages, and none twice", function()
     local queue = pending.new()
-    for _, one in ipairs { item("x"), item("3", "k", 3, "e"), item("4", nil, 4, "e"), item("1'", nil, 1, "f") } do
+    for _, one in ipairs { item("x"), item("1", nil, 1, "e"), item("3", "k", 3, "e"), item("y"), item("5", "l", 5, "e"),
+      item("1'", nil, 1, "f") } do
       queue:put(one)
     end
-    queue:put_before("t", {})
-    queue:put_before("other", { { data = "o", kind = "text", offset = 9, epoch = "e" } })
-    queue:put_before("t", { { data = "2", kind = "text", offset = 2, epoch = "e" },
-      { data = "3", kind = "text", offset = 3, epoch = "e" } })
-    assert.equal(6, queue.count)
-    assert.equal("2 3 o x 4 1'", drain(queue))
+    queue:put_missed("t", "e", {}, 1)
+    queue:put_missed("t", "e", entries(2, 4), 1)
+    queue:put_missed("t", "e", entries(2, 4), 2) -- and again
+    queue:put_missed("other", "e", entries(9, 9), 1)
+    assert.equal(9, queue.count)
+    assert.is_true(queue:put(item("6", "l")))
+    assert.equal("x 1 y 2 3 4 1' 9 6", drain(queue))
     assert.same({ 0, 0 }, { queue.count, queue.bytes })
-    queue:put(item("5", "k"))
-    assert.is_true(queue:put(item("6", "k")))
-    assert.equal("6", drain(queue))
+  end)
+
+  it("does not take in what is just being sent", function()
+    local queue = pending.new()
+    queue:put(item("1", nil, 1, "e"))
+    queue.sending = queue:take()
+    queue:put_missed("t", "e", entries(1, 3), 1)
+    assert.equal("2 3", drain(queue))
+    queue:put_missed("t", "f", entries(1, 1), 1)
+    queue:put_missed("u", "e", entries(1, 1), 1)
+    queue.sending = nil
+    queue:put_missed("t", "e", entries(1, 1), 1)
+    assert.equal("1 1 1", drain(queue))
   end)
 
   it("knows what fits, and what would be replaced", function()
