@@ -2,6 +2,8 @@
 -- Who is there: members of topics. A member with several connections joins with
 -- the first of them and leaves with the last.
 
+local sparse = require "duplex.hub.sparse"
+
 local presence = {}
 
 ---@class duplex.hub.Member
@@ -14,7 +16,21 @@ local metatable = { __index = methods }
 
 --- Nobody is anywhere yet.
 function presence.new()
-  return setmetatable({ by_topic = {}, members = 0 }, metatable)
+  return setmetatable({ by_topic = {}, topics = 0, most = 0, members = 0 }, metatable)
+end
+
+local function begin(self, topic)
+  local there = { by_key = {}, by_ws = {} }
+  self.by_topic[topic], self.topics = there, self.topics + 1
+  self.most = math.max(self.most, self.topics)
+  return there
+end
+
+local function finish(self, topic)
+  self.by_topic[topic], self.topics = nil, self.topics - 1
+  if sparse.is(self.most, self.topics) then
+    self.by_topic, self.most = sparse.copy(self.by_topic), self.topics
+  end
 end
 
 -- Takes the connection from its member; returns who is gone with that.
@@ -39,8 +55,7 @@ function methods:set(topic, ws, info, id)
   local there, joined, left = self.by_topic[topic], nil, nil
   if not there then
     if not info then return end
-    there = { by_key = {}, by_ws = {} }
-    self.by_topic[topic] = there
+    there = begin(self, topic)
   end
   local own = info and info.id
   if own ~= own then own = nil end -- a NaN, which no table takes
@@ -60,7 +75,7 @@ function methods:set(topic, ws, info, id)
     end
     member.info = info
   elseif next(there.by_key) == nil then
-    self.by_topic[topic] = nil
+    finish(self, topic)
   end
   return joined, left
 end

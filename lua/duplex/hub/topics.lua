@@ -4,6 +4,8 @@
 -- one or more. Patterns are kept in a trie of words, so that finding those that
 -- match costs what the topic has of words, not what there is of patterns.
 
+local sparse = require "duplex.hub.sparse"
+
 local topics = {}
 
 local MAX_WORDS = 16
@@ -42,7 +44,7 @@ local metatable = { __index = methods }
 --- An empty trie. A value is kept for each pattern.
 ---@return duplex.hub.Trie
 function topics.trie()
-  return setmetatable({ root = { children = {} }, count = 0, values = {} }, metatable)
+  return setmetatable({ root = { children = {} }, count = 0, most = 0, values = {} }, metatable)
 end
 
 --- The value of a pattern, nil when it has none.
@@ -65,6 +67,12 @@ function methods:add(pattern, value)
   end
   node.value, self.values[pattern] = value, value
   self.count = self.count + 1
+  self.most = math.max(self.most, self.count)
+end
+
+local function copy_children(node)
+  node.children = sparse.copy(node.children)
+  for _, child in pairs(node.children) do copy_children(child) end
 end
 
 --- Takes a pattern out, and what of the trie was there for it alone.
@@ -77,6 +85,10 @@ function methods:remove(pattern)
   while node.parent and node.value == nil and next(node.children) == nil do
     node.parent.children[node.word] = nil
     node = node.parent
+  end
+  if sparse.is(self.most, self.count) then
+    copy_children(self.root)
+    self.values, self.most = sparse.copy(self.values), self.count
   end
 end
 

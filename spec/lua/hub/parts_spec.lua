@@ -131,6 +131,16 @@ describe("presence", function()
     assert.equal(2, here.members)
   end)
 
+  it("gives memory back when most of very many topics are empty again", function()
+    local here = presence.new()
+    for i = 1, 20000 do here:set("room" .. i, "ws", {}) end
+    for i = 2, 20000 do here:set("room" .. i, "ws", nil) end
+    assert.is_true(here.most < 2000)
+    assert.same({ 1, 1 }, { #here:list("room1"), here.members })
+    local topic = next(here.by_topic)
+    assert.same({ "room1" }, { topic, (next(here.by_topic, topic)) })
+  end)
+
   it("sees one become another, and stay the same", function()
     local here = presence.new()
     here:set("room", "ws1", { id = 1 })

@@ -77,6 +77,24 @@ describe("the trie of patterns", function()
     assert.equal(0, trie.count)
   end)
 
+  it("gives memory back when most of very many patterns are gone", function()
+    local trie, kept = topics.trie(), "room.7.*"
+    local function kilobytes()
+      collectgarbage()
+      collectgarbage()
+      return collectgarbage("count")
+    end
+    trie:add(kept, "kept")
+    local before = kilobytes()
+    for i = 1, 20000 do trie:add("room." .. i, i) end
+    local grown = kilobytes() - before
+    for i = 1, 20000 do trie:remove("room." .. i) end
+    local left = kilobytes() - before
+    assert.is_true(left < grown / 20, ("%.0f KB left of %.0f"):format(left, grown))
+    assert.same({ 1, "kept", { "kept" }, {} },
+      { trie.count, trie:get(kept), trie:match("room.7.a"), trie:match("room.7") })
+  end)
+
   it("agrees with a slow and obvious matcher while patterns come and go", function()
     local pick = random(20260)
     local words = { "a", "b", "c", "*", "*" }
