@@ -304,15 +304,6 @@ static int conn_close(lua_State *L) {
   return 0;
 }
 
-/* close_ok(code) -> whether a close frame may carry it (RFC 6455 7.4) */
-static int conn_close_ok(lua_State *L) {
-  int exact = 0;
-  lua_Integer code = lua_tointegerx(L, 1, &exact);
-  lua_pushboolean(L, exact && code > 0 && code < 5000 &&
-                         dx_close_code_ok((unsigned)code));
-  return 1;
-}
-
 /* fail(ws, name): it is over, because of that row of errors.def */
 static int conn_fail(lua_State *L) {
   static const char *const names[] = {
@@ -494,7 +485,6 @@ const luaL_Reg lconn_functions[] = {{"settings", settings_new},
                                     {"connection", conn_new},
                                     {"value", conn_value},
                                     {"close", conn_close},
-                                    {"close_ok", conn_close_ok},
                                     {"fail", conn_fail},
                                     {"ended", conn_ended},
                                     {"close_error", conn_close_error},

@@ -147,10 +147,6 @@ function core.send_timeout(ws) end
 
 -- ---- the end ----
 
----@param code any
----@return boolean ok may a close frame carry it (RFC 6455 7.4)
-function core.close_ok(code) end
-
 ---Begins the closing handshake.
 ---@param ws duplex.Connection
 ---@param code integer 1000..1003, 1007..1014, 3000..4999; 1005 sends an empty close frame

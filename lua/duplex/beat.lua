@@ -4,7 +4,6 @@
 -- to call and intervals that change, is done here, by a task for each connection.
 
 local heartbeat = require "duplex.heartbeat"
-local options = require "duplex.options"
 
 local beat = {}
 
@@ -12,7 +11,7 @@ local LONGEST_PAYLOAD = 125 -- bytes, RFC 6455 5.5
 local SHORTEST = 0.001 -- seconds to sleep; clocks and timers differ a little
 
 --- Puts what options say about heartbeats into the rows that the core knows.
----@param checked table options; ping_interval and ping_timeout are set
+---@param checked table options, of which ping_interval and ping_timeout are set
 ---@return duplex.Heartbeat|nil policy for start, if the core alone cannot do it
 function beat.plan(checked)
   local policy = checked.heartbeat
@@ -21,7 +20,7 @@ function beat.plan(checked)
     checked.ping_interval = false
     return nil
   end
-  if not heartbeat.is(policy) then policy = heartbeat.policy(options.check("heartbeat", policy)) end
+  if not heartbeat.is(policy) then policy = heartbeat.policy(policy) end
   local needs_task = policy:needs_task()
   checked.ping_interval = not needs_task and policy.interval
   checked.ping_timeout = policy.timeout

@@ -2,6 +2,7 @@
 -- One message to many connections.
 
 local core = require "duplex.core"
+local failure = require "duplex.failure"
 local options = require "duplex.options"
 
 ---@class duplex.Message a message that is prepared once; # is its bytes
@@ -31,6 +32,17 @@ local function check(given)
   return full, above
 end
 
+-- Calls full(ws) for each of a list; what one of these calls raises is raised when
+-- all are told.
+local function tell(full, list)
+  local fine, problem = true, nil
+  for _, ws in ipairs(list) do
+    local told, raised = pcall(full, ws)
+    if fine and not told then fine, problem = false, raised end
+  end
+  if not fine then error(problem, 0) end
+end
+
 --- Sends one message to many connections without waiting. It is checked and
 --- encoded once; those that are over are skipped, and one whose outbox is full
 --- is closed with 1013, so that it cannot hold up memory or the others.
@@ -40,7 +52,7 @@ end
 ---@param kind? "text"|"binary" default "text"
 ---@param given? { full: fun(ws: duplex.Connection)?, above: number? }
 ---  full: called for each that is full, when all others have the message, and then
----  that one is not closed; above: bytes, an outbox that would have more is full,
+---  that one is not closed; must not wait; above: bytes, an outbox that would have more is full,
 ---  default and at most max_outbox
 ---@return integer count of connections that got it
 function broadcast.send(set, data, kind, given)
@@ -49,11 +61,10 @@ function broadcast.send(set, data, kind, given)
   end
   local full, above
   if given ~= nil then full, above = check(given) end
-  local count, touched, slow, wrong = core.broadcast(set, data, kind, above, full ~= nil)
+  local fine, count, touched, slow, wrong = pcall(core.broadcast, set, data, kind, above, full ~= nil)
+  if not fine then error("this cannot be sent: " .. failure.argument(count), 2) end
   for _, ws in ipairs(touched or {}) do broadcast.flushers[debug.getmetatable(ws)](ws) end
-  if full then
-    for _, ws in ipairs(slow or {}) do full(ws) end
-  end
+  if slow then tell(full, slow) end
   if wrong then error("the keys of the set must be connections, got " .. wrong, 2) end
   return count
 end

@@ -18,11 +18,14 @@
 local broadcast = require "duplex.broadcast"
 local core = require "duplex.core"
 local iterators = require "duplex.iterators"
+local options = require "duplex.options"
 local puc51 = require "duplex.puc51"
 local request = require "duplex.request"
 local streaming = require "duplex.streaming"
 
 local connection = {}
+
+local deadline_of = options.deadline
 
 local NO_CODE = 1005 -- RFC 6455 7.1.5
 local TOLD_BEFORE = 0.001 -- seconds before an end is reported again
@@ -155,17 +158,6 @@ function connection.class(host, transport)
 
   function own_getters.idle(ws) return core.idle(ws, now()) end
 
-  local function deadline_of(timeout)
-    if timeout == nil then return nil end
-    if type(timeout) ~= "number" then
-      error("timeout must be a number of seconds, got " .. type(timeout), 3)
-    end
-    if timeout < 0 or timeout ~= timeout then
-      error("timeout: seconds must not be negative", 3)
-    end
-    return now() + timeout
-  end
-
   -- Seconds left until a deadline, for calls that wait several times.
   local function left(deadline)
     return deadline and math.max(0, deadline - now())
@@ -189,7 +181,7 @@ function connection.class(host, transport)
   ---  nothing: call again.
   ---@return string|nil data, string kind_or_message, string|nil id
   function methods.receive(ws, timeout)
-    local deadline = deadline_of(timeout)
+    local deadline = deadline_of(timeout, now)
     while true do
       local data, kind, last = core.next(ws, now())
       if data then
@@ -230,14 +222,14 @@ function connection.class(host, transport)
   ---  a source of pieces that become one fragmented message; when it raises, the
   ---  connection ends (1011)
   ---@param kind? "text"|"binary" default "text"; a prepared message has its own
-  ---@param options? { compress: boolean? } where compression was agreed on: false
+  ---@param given? { compress: boolean? } where compression was agreed on: false
   ---  sends it as it is, true compresses what is short, too
   ---@return true|nil ok, string? message, string? id
-  function methods.send(ws, data, kind, options)
-    if type(data) == "function" then return send_source(ws, data, kind, options) end
+  function methods.send(ws, data, kind, given)
+    if type(data) == "function" then return send_source(ws, data, kind, given) end
     local ok, message, id = drain(ws)
     if not ok then return nil, message, id end
-    ok, message, id = core.put(ws, data, kind, options)
+    ok, message, id = core.put(ws, data, kind, given)
     flush(ws)
     if id then return report_end(ws, message, id) end
     return ok, message, id
@@ -247,11 +239,11 @@ function connection.class(host, transport)
   ---@param ws duplex.Connection
   ---@param data string|duplex.Message
   ---@param kind? "text"|"binary" default "text"
-  ---@param options? { compress: boolean? } as those of send
+  ---@param given? { compress: boolean? } as those of send
   ---@return true|nil ok, string? message, string? id "FULL" when more than
   ---  max_outbox bytes would wait; an empty outbox takes any message
-  function methods.try_send(ws, data, kind, options)
-    local ok, message, id = core.try_put(ws, data, kind, options)
+  function methods.try_send(ws, data, kind, given)
+    local ok, message, id = core.try_put(ws, data, kind, given)
     flush(ws)
     return ok, message, id
   end
@@ -266,7 +258,7 @@ function connection.class(host, transport)
     if payload ~= nil and (type(payload) ~= "string" or #payload > 125) then
       error("the payload of a ping must be a string of at most 125 bytes", 2)
     end
-    local began, deadline = now(), deadline_of(timeout)
+    local began, deadline = now(), deadline_of(timeout, now)
     local number, message, id = core.ping(ws, payload)
     if not number then return nil, message, id end
     flush(ws)
@@ -290,11 +282,8 @@ function connection.class(host, transport)
   ---@param timeout? number seconds to wait, default close_timeout; 0 = cut
   ---@return true
   function methods.close(ws, code, reason, timeout)
-    local deadline = deadline_of(timeout)
-    if code and not core.close_ok(code) then
-      error(("close code must be 1000..1003, 1007..1014 or 3000..4999, got %s")
-        :format(tostring(code)), 2)
-    end
+    local deadline = deadline_of(timeout, now)
+    if code then options.close_code(code) end
     core.close(ws, code == false and NO_CODE or code or 1000, reason or "", now())
     flush(ws)
     while core.state(ws) ~= "closed" do
@@ -314,7 +303,7 @@ function connection.class(host, transport)
   ---@param timeout? number seconds
   ---@return integer|nil code, string reason_or_message, string? id
   function methods.wait_closed(ws, timeout)
-    local deadline = deadline_of(timeout)
+    local deadline = deadline_of(timeout, now)
     while true do
       core.settle(ws, now())
       flush(ws)

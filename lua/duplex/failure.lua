@@ -18,6 +18,12 @@ function failure.timed_out() return failure.of("TIMEOUT", "timed out") end
 ---@return string
 function failure.text(message) return (message:gsub("^%u[%u%d_]*: ", "")) end
 
+--- What a function of the core has found wrong with an argument, without the name of
+--- that function: the program did not call it.
+---@param problem string what it has raised
+---@return string
+function failure.argument(problem) return problem:match("%((.*)%)$") or problem end
+
 --- The text of what was raised, which may be an object that has none.
 ---@param problem any
 ---@return string

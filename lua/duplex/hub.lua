@@ -13,6 +13,7 @@ local make_delivery = require "duplex.hub.delivery"
 local metrics = require "duplex.hub.metrics"
 local options = require "duplex.options"
 local presence = require "duplex.hub.presence"
+local prometheus = require "duplex.prometheus"
 local receivers = require "duplex.hub.receivers"
 local recovery = require "duplex.hub.recovery"
 local topics = require "duplex.hub.topics"
@@ -37,8 +38,7 @@ local function namer(now)
 end
 
 return function(duplex)
-  local delivery = make_delivery(duplex)
-  local prepare = duplex.prepare
+  local delivery, prepare = make_delivery(duplex), duplex.prepare
 
   ---@class duplex.Hub
   local methods = {}
@@ -166,7 +166,7 @@ return function(duplex)
   ---@return duplex.hub.Subscription|nil subscription, string? message, string? id
   ---  ids: TOPIC TOO_MANY CLOSED, or the backend's
   function methods.subscribe(self, ws, pattern, given)
-    if type(ws) ~= "userdata" then
+    if not options.is_connection(ws) then
       error("subscribe takes a connection, got " .. type(ws), 2)
     end
     local asked, limits = options.check("subscription", given, 2), self.options
@@ -206,12 +206,11 @@ return function(duplex)
     return true
   end
 
-  -- A prepared message; or nil and what is wrong, without the name of a function
-  -- that the program did not call.
+  -- A prepared message; or nil and what is wrong.
   local function prepared_of(data, kind)
     local fine, made = pcall(prepare, data, kind)
     if fine then return made end
-    return nil, tostring(made):match("%((.*)%)$") or tostring(made)
+    return nil, failure.argument(made)
   end
 
   -- What is sent: a prepared message; or nil, message, id.
@@ -291,9 +290,7 @@ return function(duplex)
   ---@param format? "prometheus"
   ---@return duplex.HubMetrics|string
   function methods.metrics(self, format)
-    if format ~= nil and format ~= "prometheus" then
-      error('format must be nil or "prometheus", got ' .. tostring(format), 2)
-    end
+    prometheus.check(format)
     if self.history then self.history:expire(self.clock()) end
     return format and metrics.text(self) or metrics.numbers(self)
   end

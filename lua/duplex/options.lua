@@ -146,15 +146,21 @@ local RESERVED = {
   ["sec-websocket-protocol"] = true,
 }
 
--- What is wrong with the option heartbeat; what duplex.heartbeat made is fine.
-local function bad_heartbeat(policy, given)
+local POLICY = "duplex.heartbeat" -- the name of what that makes, which is fine
+
+-- What is wrong with the option heartbeat; puts what was checked in its place.
+local function bad_heartbeat(checked, given)
+  local policy = checked.heartbeat
+  if policy == nil then return nil end
   if given.ping_interval ~= nil or given.ping_timeout ~= nil then
     return "option 'heartbeat' excludes 'ping_interval' and 'ping_timeout': it says both"
   end
-  if not policy or getmetatable(policy) then return nil end
-  local problem, checked = check_table("", "heartbeat.", "heartbeat", policy)
+  local class = getmetatable(policy)
+  if not policy or type(class) == "table" and class.__name == POLICY then return nil end
+  local problem
+  problem, checked.heartbeat = check_table("", "heartbeat.", "heartbeat", policy)
   -- It would be forgotten before it has learned anything.
-  return problem or checked.adaptive and "option 'heartbeat.adaptive' is for a policy that "
+  return problem or checked.heartbeat.adaptive and "option 'heartbeat.adaptive' is for a policy that "
     .. "connections share: make one with duplex.heartbeat" or nil
 end
 
@@ -166,7 +172,7 @@ local function bad_together(checked, given)
     end
   end
   if checked.proxy and checked.unix then return "options 'proxy' and 'unix' exclude each other" end
-  return checked.heartbeat ~= nil and bad_heartbeat(checked.heartbeat, given) or nil
+  return bad_heartbeat(checked, given)
 end
 
 --- TLS options that were not given: the defaults.
@@ -212,6 +218,34 @@ function options.bad_name(given, names, text)
     for _, other in ipairs(names) do known = known or name == other end
     if not known then return text:format(tostring(name)) .. hint("", name, names) end
   end
+end
+
+--- Is it a connection, of whatever host?
+---@param value any
+---@return boolean
+function options.is_connection(value)
+  local class = debug.getmetatable(value)
+  return type(value) == "userdata" and class ~= nil and class.__name == "duplex.connection"
+end
+
+--- Checks a close code that is to be sent (RFC 6455 7.4.1); raises in the name of the
+--- caller's caller.
+---@param code any
+function options.close_code(code)
+  if type(code) == "number" and code % 1 == 0 and (code >= 1000 and code <= 1003
+    or code >= 1007 and code <= 1014 or code >= 3000 and code <= 4999) then return end
+  error(("close code must be 1000..1003, 1007..1014 or 3000..4999, got %s"):format(tostring(code)), 3)
+end
+
+--- When a time to wait is up; raises in the name of the caller's caller unless it is
+--- seconds, 0 or more.
+---@param timeout number|nil nil = never
+---@param now fun(): number seconds
+---@return number|nil seconds
+function options.deadline(timeout, now)
+  if timeout == nil then return nil end
+  options.seconds(timeout, "timeout must be a number of seconds", 3)
+  return now() + timeout
 end
 
 --- Checks an argument that is a time to wait: raises unless it is seconds, 0 or more.

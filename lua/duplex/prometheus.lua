@@ -7,6 +7,14 @@ local prometheus = {}
 --- What an HTTP answer with this text has to say it is.
 prometheus.CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+--- Checks the argument of a method that gives its numbers as a table or as this text;
+--- raises in the name of that method's caller.
+---@param format any
+function prometheus.check(format)
+  if format == nil or format == "prometheus" then return end
+  error(('format must be "prometheus" or nothing, got %s'):format(tostring(format)), 3)
+end
+
 local IN_HELP = { ["\\"] = "\\\\", ["\n"] = "\\n" }
 local IN_VALUE = { ["\\"] = "\\\\", ["\n"] = "\\n", ['"'] = '\\"' }
 

@@ -38,13 +38,9 @@ return function(duplex)
     return methods[name]
   end
 
-  local function deadline_of(timeout)
-    if timeout == nil then return nil end
-    options.seconds(timeout, "timeout must be a number of seconds", 3)
-    return duplex.now() + timeout
-  end
+  local now, deadline_of = duplex.now, options.deadline
 
-  local function left(deadline) return deadline and math.max(0, deadline - duplex.now()) end
+  local function left(deadline) return deadline and math.max(0, deadline - now()) end
 
   local function report(client)
     local why = client.own.failure
@@ -58,7 +54,7 @@ return function(duplex)
   ---@return duplex.Connection|nil ws, string? message, string? id "TIMEOUT", or why
   ---  it gave up
   function methods:wait_open(timeout)
-    local deadline = deadline_of(timeout)
+    local deadline = deadline_of(timeout, now)
     while true do
       local ws = keep.live(self)
       if ws then return ws end
@@ -73,7 +69,7 @@ return function(duplex)
   ---@param timeout? number seconds
   ---@return duplex.Connection|nil ws, string? message, string? id
   function methods:next(timeout)
-    local own, deadline = self.own, deadline_of(timeout)
+    local own, deadline = self.own, deadline_of(timeout, now)
     local current = own.current
     if current and own.given == current.ws and keep.live(self) then keep.leave(self) end
     while true do
@@ -104,7 +100,7 @@ return function(duplex)
   ---@param timeout? number seconds; nil = no limit, 0 = poll
   ---@return string|nil data, string kind_or_message, string|nil id
   function methods:receive(timeout)
-    local own, deadline = self.own, deadline_of(timeout)
+    local own, deadline = self.own, deadline_of(timeout, now)
     while true do
       if not own.reading then
         local ws, message, id = self:wait_open(left(deadline))
@@ -136,9 +132,7 @@ return function(duplex)
   local function prepare(data, kind)
     if getmetatable(data) == message_class and kind == nil then return data end
     local fine, message = pcall(duplex.prepare, data, kind)
-    if not fine then
-      error("this cannot be sent: " .. (message:match("%((.*)%)$") or message), 4)
-    end
+    if not fine then error("this cannot be sent: " .. failure.argument(message), 4) end
     return message
   end
 
@@ -196,7 +190,7 @@ return function(duplex)
   ---@param timeout? number seconds
   ---@return number|nil seconds, string? message, string? id
   function methods:ping(timeout)
-    local deadline = deadline_of(timeout)
+    local deadline = deadline_of(timeout, now)
     local ws, message, id = self:wait_open(timeout)
     if not ws then return nil, message, id end
     return ws:ping(left(deadline))
@@ -215,12 +209,6 @@ return function(duplex)
     return true
   end
 
-  -- What ws:close raises for is to be raised before anything has happened.
-  local function close_ok(code)
-    return type(code) == "number" and code % 1 == 0 and (code >= 1000 and code <= 1003
-      or code >= 1007 and code <= 1014 or code >= 3000 and code <= 4999)
-  end
-
   local function reason_ok(reason)
     return type(reason) == "string" and (pcall(duplex.prepare, reason))
   end
@@ -232,13 +220,10 @@ return function(duplex)
   ---@return true
   function methods:close(code, reason, timeout)
     local ws = self.ws
-    if code ~= nil and not close_ok(code) then
-      error(("close code must be 1000..1003, 1007..1014 or 3000..4999, got %s")
-        :format(tostring(code)), 2)
-    elseif reason ~= nil and not reason_ok(reason) then
-      error("close reason must be a string of UTF-8", 2)
-    end
-    deadline_of(timeout)
+    -- What ws:close raises for is to be raised before anything has happened.
+    if code ~= nil then options.close_code(code) end
+    if reason ~= nil and not reason_ok(reason) then error("close reason must be a string of UTF-8", 2) end
+    deadline_of(timeout, now)
     keep.finish(self)
     if ws then ws:close(code, reason, timeout) end
     return true

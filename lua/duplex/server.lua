@@ -10,6 +10,7 @@ local handshake = require "duplex.handshake"
 local log = require "duplex.log"
 local metrics = require "duplex.metrics"
 local options = require "duplex.options"
+local prometheus = require "duplex.prometheus"
 local report = require "duplex.report"
 local secure = require "duplex.secure"
 
@@ -197,9 +198,7 @@ end
 ---@param format? "prometheus" for text, see duplex.prometheus
 ---@return duplex.Metrics|string
 function methods:metrics(format)
-  if format ~= nil and format ~= "prometheus" then
-    error(('format must be "prometheus" or nothing, got %s'):format(tostring(format)), 2)
-  end
+  prometheus.check(format)
   local all = metrics.collect(self)
   return format and metrics.text(all) or all
 end

@@ -117,6 +117,24 @@ describe("duplex.broadcast", function()
     end)
   end))
 
+  it("tells of all that are full, whatever 'full' raises, and raises that", run(function()
+    local set, told = {}, {}
+    local options = { above = 0, full = function(ws)
+      told[ws] = true
+      error { "a defect of the program" }
+    end }
+    both.socket(function(_, one)
+      both.socket(function(_, two)
+        set[one], set[two] = true, true
+        for _ = 1, 1000 do one:try_send(KIB64); two:try_send(KIB64) end
+        local fine, problem = pcall(duplex.broadcast, set, "x", nil, options)
+        assert.same({ false, { "a defect of the program" } }, { fine, problem })
+        assert.same({ true, true }, { told[one], told[two] })
+        assert.same({ "open", "open" }, { one.state, two.state })
+      end)
+    end)
+  end))
+
   it("does not make the answer to somebody else wait until all have got it", run(function()
     local server = assert(duplex.serve({ log = false }, function(ws)
       local text = ws:receive()
@@ -231,11 +249,16 @@ describe("duplex.broadcast", function()
 
   it("raises for what is no set, no connection, no text", run(function()
     local a = duplex.pair()
-    assert.error_matches(function() duplex.broadcast(nil, "x") end, "must be a table, got nil")
-    assert.error_matches(function() duplex.broadcast({ a }, "x") end,
-      "keys of the set must be connections, got number")
-    assert.error_matches(function() duplex.broadcast({ [a] = 1 }, "\255") end, "UTF%-8")
-    assert.error_matches(function() duplex.broadcast({ [a] = 1 }, "x", "txt") end, "kind must be")
+    for _, row in ipairs {
+      { nil, "x", nil, "the set must be a table, got nil" },
+      { { a }, "x", nil, "the keys of the set must be connections, got number" },
+      { { [a] = 1 }, 5, nil, "this cannot be sent: string or prepared message expected, got number" },
+      { { [a] = 1 }, "\255", nil, "this cannot be sent: text is not valid UTF%-8; send bytes with kind \"binary\"" },
+      { { [a] = 1 }, "x", "txt", "this cannot be sent: kind must be \"text\" or \"binary\"" },
+    } do
+      both.raises("broadcast_spec%.lua:%d+: " .. row[4] .. "$",
+        function() duplex.broadcast(row[1], row[2], row[3]) end)
+    end
     assert.equal("open", a.state)
   end))
 

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What duplex.heartbeat decides, without connections and on a clock of the spec's.
 local duplex = require "duplex"
+local both = require "spec.support.both"
 
 local time
 
@@ -161,6 +162,11 @@ describe("the option heartbeat", function()
       assert.error_matches(connect { heartbeat = given }, text)
       assert.error_matches(function() duplex.serve({ heartbeat = given }, print) end, text)
     end
+    -- With a metatable it is still no policy.
+    both.raises("heartbeat_policy_spec.lua:%d+: unknown option 'heartbeat.intervall'", function()
+      local none = duplex.connect("ws://127.0.0.1:1", { heartbeat = setmetatable({ intervall = 1 }, {}) })
+      return none
+    end)
     assert.error_matches(connect { heartbeat = 20 }, "option 'heartbeat' must be a table or false, got 20")
   end)
 

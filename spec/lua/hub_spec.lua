@@ -132,7 +132,12 @@ describe("duplex.hub", function()
     assert.matches("hub_spec.lua:%d+: text is not valid UTF%-8;",
       select(2, pcall(function() hub:publish("a", "\255") end)))
     assert.error_matches(function() hub:publish("a", "x", "txt") end, "kind must be")
-    assert.error_matches(function() hub:publish("a", "x", nil, { except = {} }) end, "'except' must be a connection")
+    for _, other in ipairs { {}, io.stdout, duplex.prepare("x") } do
+      both.raises("hub_spec.lua:%d+: option 'except' must be a connection, got ",
+        function() hub:publish("a", "x", nil, { except = other }) end)
+      both.raises("hub_spec.lua:%d+: subscribe takes a connection, got ",
+        function() hub:subscribe(other, "a") end)
+    end
     assert.error_matches(function() hub:publish("a", "x", nil, { key = {} }) end, "'key' must be a string or a number")
     assert.error_matches(function() hub:publish("a", "x", nil, { excpt = ws }) end,
       "unknown option 'excpt' of publish %(did you mean 'except'%?%)")
@@ -551,7 +556,7 @@ describe("duplex.hub", function()
     assert(text:find("\n# TYPE duplex_hub_deliveries_total counter\nduplex_hub_deliveries_total 3\n", 1, true), text)
     assert(text:find("\nduplex_hub_history_bytes 210\n", 1, true), text)
     for name in pairs(hub:metrics()) do assert(text:find("duplex_hub_" .. name, 1, true), name) end
-    assert.error_matches(function() hub:metrics("xml") end, "format must be nil or \"prometheus\", got xml")
+    both.raises("hub_spec.lua:%d+: format must be \"prometheus\" or nothing, got xml", function() hub:metrics("xml") end)
   end)
 
   -- ---- functions of the program ----

@@ -21,7 +21,7 @@ return function(hub_options, data, kind, given)
     error('kind must be "text" or "binary"', 3)
   end
   local except, key = given.except, given.key
-  if except ~= nil and type(except) ~= "userdata" then
+  if except ~= nil and not options.is_connection(except) then
     error("option 'except' must be a connection, got " .. type(except), 3)
   end
   if key ~= nil and type(key) ~= "string" and type(key) ~= "number" then
