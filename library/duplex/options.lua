@@ -152,6 +152,7 @@
 ---@field encode? fun(topic: string, data: any, offset: integer?, epoch: string?, kind: string): string, string? encode(topic, data, offset, epoch, kind) returns what is sent, and maybe its kind; called once a publish; must not wait.
 ---@field on_join? fun(topic: string, member: duplex.hub.Member) on_join(topic, member) is called for the first connection of a member; must not wait.
 ---@field on_leave? fun(topic: string, member: duplex.hub.Member) on_leave(topic, member) is called after the last connection of a member; must not wait.
+---@field on_gap? fun(ws: duplex.Connection, topic: string) on_gap(ws, topic) is called for each subscriber when the backend has lost messages; must not wait.
 ---@field backend? table What carries messages between processes; default: nothing, topics are those of this process.
 ---@field log? false|(fun(level: string, message: string, fields: table?)) function(level, message, fields); false = silence; default: lines on stderr.
 ---@field clock? fun(): number For tests: returns seconds; default: duplex.now.

@@ -11,6 +11,7 @@ local history = require "duplex.hub.history"
 local log = require "duplex.log"
 local make_delivery = require "duplex.hub.delivery"
 local metrics = require "duplex.hub.metrics"
+local names = require "duplex.hub.names"
 local options = require "duplex.options"
 local presence = require "duplex.hub.presence"
 local prometheus = require "duplex.prometheus"
@@ -25,17 +26,6 @@ local topics = require "duplex.hub.topics"
 ---@field recovered boolean|nil whether all since 'since' was sent; nil when it was not asked for
 ---@field replayed integer messages that were sent because of 'since' or 'last'
 ---@field lost integer messages dropped so far
-
--- A text that no other process and no later one has. It begins with the first
--- that is needed: a hub made before a process forks must not name the same there.
-local function namer(now)
-  local count, place, prefix = 0, tostring({}):match("%x+$") or "", nil
-  return function()
-    prefix = prefix or ("%x-%x-%s"):format(os.time(), math.floor(now() * 1e6) % 0x7fffffff, place)
-    count = count + 1
-    return prefix .. "-" .. count
-  end
-end
 
 return function(duplex)
   local delivery, prepare = make_delivery(duplex), duplex.prepare
@@ -310,7 +300,9 @@ return function(duplex)
   ---@return duplex.Hub
   return function(given)
     local checked = options.check("hub", given, 2)
-    local name, write = namer(duplex.now), log.writer(checked.log)
+    local problem = checked.backend and backend.problem(checked.backend)
+    if problem then error(problem, 2) end
+    local name, write = names(duplex.now), log.writer(checked.log)
     local self = setmetatable({
       options = checked, clock = checked.clock or duplex.now, log = write, call = caller(write),
       encoded = encoded,
@@ -325,7 +317,8 @@ return function(duplex)
       local offset, epoch = self.history:position(topic, self.clock())
       return offset + 1, epoch
     end)
-    self.backend:subscribe(function(topic, message) return deliver(self, topic, message) end)
+    self.backend:subscribe(function(topic, message) return deliver(self, topic, message) end,
+      function(topic) recovery.lost(self, topic) end)
     -- What is not delivered for a while would be a gap that nobody notices.
     if self.history then set_wanted(self, ">", true) end
     return self

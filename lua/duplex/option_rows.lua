@@ -139,6 +139,7 @@ local rows = {
   { "encode",           "hub",    "function",          nil,         nil, nil,     nil,               "encode(topic, data, offset, epoch, kind) returns what is sent, and maybe its kind; called once a publish; must not wait." },
   { "on_join",          "hub",    "function",          nil,         nil, nil,     nil,               "on_join(topic, member) is called for the first connection of a member; must not wait." },
   { "on_leave",         "hub",    "function",          nil,         nil, nil,     nil,               "on_leave(topic, member) is called after the last connection of a member; must not wait." },
+  { "on_gap",           "hub",    "function",          nil,         nil, nil,     nil,               "on_gap(ws, topic) is called for each subscriber when the backend has lost messages; must not wait." },
   { "backend",          "hub",    "table",             nil,         nil, nil,     nil,               "What carries messages between processes; default: nothing, topics are those of this process." },
   { "log",              "hub",    "function or false", nil,         nil, nil,     nil,               "function(level, message, fields); false = silence; default: lines on stderr." },
   { "clock",            "hub",    "function",          nil,         nil, nil,     nil,               "For tests: returns seconds; default: duplex.now." },

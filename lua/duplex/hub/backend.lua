@@ -8,7 +8,7 @@
 --     a text, a number or nil. data is what the program published: a text, unless
 --     the hub has 'encode'. A number returned is that of the connections here
 --     that got it; true: not known.
---   backend:subscribe(deliver)
+--   backend:subscribe(deliver, lost)
 --     Called once, by the hub. From then on deliver(topic, message) is called for
 --     each message, in a task or not; it never waits and never raises. In the
 --     message are the fields above, and two that the backend gives:
@@ -17,6 +17,9 @@
 --     Both nil: the hub keeps no history of it. All hubs get the messages of one
 --     topic in the same order, that of their offsets; a gap in them tells of lost
 --     messages, and the hub forgets what was before it.
+--     A backend that was cut off delivers what it missed when it is back, or calls
+--     lost(topic), or lost() for all topics, before it delivers what came after: the
+--     subscribers are told. It never waits and never raises either.
 --   backend:wants(pattern, wanted)  optional: somebody here subscribes to a pattern
 --     (true), or nobody does any more (false). Must not wait.
 --     A hub that keeps histories itself wants all, ">", from the beginning.
@@ -25,7 +28,7 @@
 --     first, and the offset and the epoch of the topic's last message:
 --       with offset and epoch: all messages after that one; false in place of the list
 --         when some are gone, or the epoch is another one. A peer may have chosen them:
---         an integer from 0 to 2^53, any text of at most 255 bytes
+--         an integer, 0 or more and below 2^53, and any text of at most 255 bytes
 --       without: the last ones, at most 'count', which may be 0
 --     or nil, message, id. What is published after it has answered is delivered, as
 --     the topic was wanted before.
@@ -41,6 +44,15 @@ local metatable = { __index = methods }
 ---  next message; nothing: without history
 function backend.new(number)
   return setmetatable({ number = number }, metatable)
+end
+
+--- Checks one of the program's.
+---@param given table
+---@return string|nil problem
+function backend.problem(given)
+  for _, name in ipairs { "publish", "subscribe" } do
+    if type(given[name]) ~= "function" then return ("option 'backend' has no function '%s'"):format(name) end
+  end
 end
 
 function methods:subscribe(deliver) self.deliver = deliver end

@@ -172,6 +172,16 @@ function methods:last(topic, count, now)
   return list
 end
 
+--- Forgets a topic, or all.
+---@param topic string|nil
+function methods:forget(topic)
+  if not topic then
+    while self.topics > 0 do forget(self, self.ends.after) end
+  elseif self.by_topic[topic] then
+    forget(self, self.by_topic[topic])
+  end
+end
+
 --- Drops what is too old.
 ---@param now number seconds
 function methods:expire(now) trim(self, now) end

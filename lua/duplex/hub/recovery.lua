@@ -70,7 +70,8 @@ function recovery.from_backend(hub, connection, subscription, asked)
   local backend, topic, since, epoch = hub.backend, subscription.pattern, asked.since, asked.epoch
   local messages, offset, current, entries
   if could_be(since, epoch) then
-    messages, offset, current = backend:read(topic, since, epoch, nil)
+    -- What comes as JSON may be 3.0, which as a text is no integer.
+    messages, offset, current = backend:read(topic, math.floor(since), epoch, nil)
     if messages == nil then return nil, offset, current end
     entries = entries_of(hub, topic, messages)
     if entries and size_of(entries) > room_of(hub, connection) then entries = false end
@@ -83,6 +84,33 @@ function recovery.from_backend(hub, connection, subscription, asked)
   end
   subscription.offset, subscription.epoch, subscription.replayed = offset, current, #entries
   return entries
+end
+
+-- Whose subscriptions these are: { ws, topic }.
+local function concerned(hub, topic)
+  local list = {}
+  local to = topic and hub.receivers:of(topic)
+  for _, set in pairs(to and to.sets or {}) do
+    for ws in pairs(set) do list[#list + 1] = { ws, topic } end
+  end
+  for ws in pairs(to and to.lagging or {}) do list[#list + 1] = { ws, topic } end
+  for ws, connection in pairs(topic and {} or hub.connections) do
+    for pattern in pairs(connection.subscriptions) do list[#list + 1] = { ws, pattern } end
+  end
+  return list
+end
+
+--- The backend has lost messages of a topic, or of all. What came before them cannot
+--- be completed any more, and subscribers are told.
+---@param topic string|nil
+function recovery.lost(hub, topic)
+  if hub.closed then return end
+  hub.log("warning", "the backend has lost messages", { topic = topic })
+  if hub.history then hub.history:forget(topic) end
+  local on_gap = hub.options.on_gap
+  for _, one in ipairs(on_gap and concerned(hub, topic) or {}) do
+    hub.call("on_gap", on_gap, one[1], one[2])
+  end
 end
 
 return recovery
