@@ -109,7 +109,8 @@ return function(duplex)
       end
       local ws = own.reading
       local data, kind, id = ws:receive(left(deadline))
-      if data or id == "TIMEOUT" then return data, kind, id end
+      if data then return data, kind end
+      if id == "TIMEOUT" then return nil, kind, id end
       local live = keep.live(self)
       own.reading = live ~= ws and live or nil
     end

@@ -574,6 +574,8 @@ describe("messages of a client that stays connected", function()
     for _, expected in ipairs { "1.1", "1.2", "1.3", "2.1", "2.2", "2.3", "3.1" } do
       assert.equal(expected, (client:receive(PATIENCE)))
     end
+    -- A message and its kind: nothing more, which print would show.
+    assert.equal(2, select("#", client:receive(PATIENCE)))
     client:close()
   end))
 
