@@ -3,7 +3,8 @@
 -- the cable to each, which can be cut without a word, as a real one.
 --
 --   network.lacks()                why that cannot be had here, nil if it can
---   network.results(script, ...)   runs a script in a namespace, see child.results
+--   network.results(script, ...)   runs a script in a namespace, see child.results;
+--                                  network.begin starts it
 -- and in such a script:
 --   local place = network.place()  somewhere else; place.address, place.here: how
 --                                  one reaches that from here, and here from there
@@ -11,11 +12,13 @@
 --   program:await "^listening"     waits for a line of its output
 --   program:signal "STOP"          a machine asleep; "CONT", "KILL"
 --   place:cut()  place:mend()      the cable
+--   network.here:start(...)        where the script itself is
 --
 -- All of it is inside of one namespace, whose end is that of the script: nothing is
 -- left over, and nothing else of the machine is touched.
 
 local child = require "spec.support.child"
+local PATIENCE = require "spec.support.patience"
 
 local network = {}
 
@@ -49,19 +52,28 @@ function network.lacks()
   return not entered and "no network namespaces can be made here (unshare -n, ip link add ... type veth)" or nil
 end
 
+--- Starts a script in a network of its own.
+---@param script string
+---@param ... string its arguments
+---@return fun(): table<string, string|boolean> results waits for what became of its cases, see child.results
+function network.begin(script, ...)
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(succeeds("mkdir " .. folder))
+  local playing = child.start("env", "NETWORK_FOLDER=" .. folder, "sh", "-c",
+    ("exec %s sh -c 'ip link set lo up; exec \"$@\"' sh \"$@\""):format(entered), "sh", child.lua, script, ...)
+  return function()
+    local results = playing:results()
+    os.execute("rm -rf " .. folder)
+    return results
+  end
+end
+
 --- What became of the cases of a script that runs in a network of its own.
 ---@param script string
 ---@param ... string its arguments
 ---@return table<string, string|boolean> see child.results
-function network.results(script, ...)
-  local folder = os.tmpname()
-  os.remove(folder)
-  assert(succeeds("mkdir " .. folder))
-  local results = child.results("env", "NETWORK_FOLDER=" .. folder, "sh", "-c",
-    ("exec %s sh -c 'ip link set lo up; exec \"$@\"' sh \"$@\""):format(entered), "sh", child.lua, script, ...)
-  os.execute("rm -rf " .. folder)
-  return results
-end
+function network.results(script, ...) return network.begin(script, ...)() end
 
 -- ---- in such a script ----
 
@@ -76,11 +88,15 @@ local pipes = {} -- one that is collected waits for its process
 local function start(command)
   local pipe = assert(io.popen(command))
   pipes[#pipes + 1] = pipe
-  return assert(tonumber(pipe:read("*l")), command)
+  return assert(tonumber(pipe:read("*l")), command), pipe
 end
 
 -- The same command, where the place is.
-local function there(self, command) return ("nsenter -t %d -n %s"):format(self.pid, command) end
+local function there(self, command)
+  return self.pid and ("nsenter -t %d -n %s"):format(self.pid, command) or command
+end
+
+network.here = setmetatable({}, place_class)
 
 --- Another place in the network.
 ---@return table
@@ -107,18 +123,23 @@ function place:cut() assert(succeeds(there(self, "ip link set far down"))) end
 --- Things come through again.
 function place:mend() assert(succeeds(there(self, "ip link set far up"))) end
 
+--- Starts a program there.
+---@param ... string the program and its arguments
+---@return table program
+function place:execute(...)
+  local words = {}
+  for i, word in ipairs { ... } do words[i] = quote(word) end
+  programs = programs + 1
+  local output = ("%s/%d"):format(os.getenv("NETWORK_FOLDER"), programs)
+  local pid, pipe = start(("echo $$; exec >%s 2>&1; exec %s"):format(output,
+    there(self, "setpriv --pdeathsig KILL " .. table.concat(words, " "))))
+  return setmetatable({ pid = pid, pipe = pipe, output = output }, program_class)
+end
+
 --- Starts a Lua script there.
 ---@param ... string the script and its arguments
 ---@return table program
-function place:start(...)
-  local words = {}
-  for i, word in ipairs { child.lua, ... } do words[i] = quote(word) end
-  programs = programs + 1
-  local output = ("%s/%d"):format(os.getenv("NETWORK_FOLDER"), programs)
-  local pid = start(("echo $$; exec >%s 2>&1; exec %s"):format(output,
-    there(self, "setpriv --pdeathsig KILL " .. table.concat(words, " "))))
-  return setmetatable({ pid = pid, output = output }, program_class)
-end
+function place:start(...) return self:execute(child.lua, ...) end
 
 --- All it has printed.
 function program:text()
@@ -128,8 +149,8 @@ function program:text()
   return text
 end
 
-local function poll(self, seconds, look, what)
-  local deadline = duplex.now() + (seconds or 5)
+local function poll(self, look, what)
+  local deadline = duplex.now() + PATIENCE
   while not look() do
     if duplex.now() > deadline then error(("%s, but:\n%s"):format(what, self:text()), 3) end
     duplex.sleep(0.01)
@@ -138,27 +159,47 @@ end
 
 --- Waits for a line of its output.
 ---@param pattern string
----@param seconds? number default 5
----@return string ... what the pattern finds
-function program:await(pattern, seconds)
+---@param count? integer for so many of them, default 1
+---@return string ... what the pattern finds in the last
+function program:await(pattern, count)
   local found
-  poll(self, seconds, function()
+  poll(self, function()
+    local left = count or 1
     for line in self:text():gmatch("[^\n]+") do
-      found = line:find(pattern) and line
-      if found then return true end
+      if line:find(pattern) then found, left = line, left - 1 end
+      if left == 0 then return true end
     end
   end, ("no line %q"):format(pattern))
   return found:match(pattern)
 end
 
+-- A letter of proc(5): "T" is stopped, "Z" has ended.
+local function state(self)
+  local file = io.open(("/proc/%d/stat"):format(self.pid))
+  local text = file and file:read("*a")
+  if file then file:close() end
+  return text and text:match("%) (%a) ") or "Z"
+end
+
+--- Waits until it has stopped itself.
+function program:asleep()
+  poll(self, function() return state(self) == "T" end, "it did not stop")
+end
+
 --- Waits until it has ended.
-function program:gone(seconds)
-  poll(self, seconds, function()
-    local file = io.open(("/proc/%d/stat"):format(self.pid))
-    local text = file and file:read("*a")
-    if file then file:close() end
-    return not text or text:find(") Z ", 1, true)
-  end, "it did not end")
+function program:gone()
+  poll(self, function() return state(self) == "Z" end, "it did not end")
+end
+
+--- Waits for its end.
+---@return integer status or, when a signal ended it, its number (Lua 5.1 does not say)
+---@return number seconds of processor time that it took
+function program:status()
+  self:gone()
+  local file = assert(io.open(("/proc/%d/stat"):format(self.pid)))
+  local user, system = file:read("*a"):match("%) " .. ("%S+ "):rep(11) .. "(%d+) (%d+)")
+  file:close()
+  return select(3, self.pipe:close()) or 0, (user + system) / 100
 end
 
 --- Sends it a signal: "STOP", "CONT", "TERM", "KILL", ...
