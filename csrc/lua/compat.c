@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * compat.c - what compat.h promises on versions before 5.4. */
+ * compat.c - what compat.h promises: the C API of 5.4, and errors that blame
+ * the program. */
 #include "compat.h"
 
 #include <stdarg.h>
@@ -32,12 +33,6 @@ void dx_setuservalue(lua_State *L, int index, int n) {
   lua_insert(L, -2);
   lua_rawseti(L, -2, n);
   lua_pop(L, 1);
-}
-
-int dx_typeerror(lua_State *L, int arg, const char *expected) {
-  const char *text = lua_pushfstring(L, "%s expected, got %s", expected,
-                                     luaL_typename(L, arg));
-  return luaL_argerror(L, arg, text);
 }
 #endif
 
@@ -132,47 +127,116 @@ void dx_traceback(lua_State *L, lua_State *co, const char *text) {
   if (found)
     lua_call(L, 2, 1);
 }
+#endif
 
 /* ---- errors ---- */
 
-/* The level of the first function that is of the program: neither C nor what
- * task51.c puts around C. */
-static int program_level(lua_State *L, lua_Debug *ar) {
-  for (int level = 1; lua_getstack(L, level, ar); level++) {
-    lua_getinfo(L, "Sl", ar);
-    if (ar->currentline > 0 && strcmp(ar->source, DX_WRAPPER) != 0)
-      return level;
+/* How the sources of this library's Lua files begin; their length is 0 where
+ * that is not known.  The text lives as long as the files are loaded. */
+static const char *folder(lua_State *L, size_t *length) {
+  static const char file[] = "duplex/failure.lua";
+  const size_t n = sizeof file - 1, name = n - sizeof "duplex";
+  lua_Debug ar = {0};
+  int top = lua_gettop(L);
+  *length = 0;
+  lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+  lua_getfield(L, -1, "duplex.failure");
+  if (lua_istable(L, -1)) {
+    lua_getfield(L, -1, "of");
+    if (lua_isfunction(L, -1)) {
+      lua_getinfo(L, ">S", &ar);
+      size_t all = strlen(ar.source);
+      if (all > n && strcmp(ar.source + all - n, file) == 0)
+        *length = all - name;
+    }
   }
-  return 0;
+  lua_settop(L, top);
+  return ar.source;
 }
 
-int dx_raise(lua_State *L, const char *format, ...) {
+static int is_ours(const lua_Debug *ar, const char *begin, size_t length) {
+#ifdef DX_WRAPPER
+  if (strcmp(ar->source, DX_WRAPPER) == 0)
+    return 1;
+#endif
+  return length > 0 && strncmp(ar->source, begin, length) == 0;
+}
+
+/* The level of the innermost function that is of the program, and of what it
+ * has 'called'.  Where there is none, as in a task of the library's own, the
+ * library's function is as good. */
+static int program_level(lua_State *L, int *called) {
+  size_t length;
+  const char *begin = folder(L, &length);
   lua_Debug ar;
-  luaL_where(L, program_level(L, &ar));
-  va_list arguments;
-  va_start(arguments, format);
-  lua_pushvfstring(L, format, arguments);
-  va_end(arguments);
+  int first = 0;
+  *called = 0;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline <= 0)
+      continue; /* C */
+    if (!is_ours(&ar, begin, length))
+      return level;
+    *called = level;
+    if (first == 0)
+      first = level;
+  }
+  *called = 0;
+  return first;
+}
+
+static int raise_at(lua_State *L, int level) { /* the text is on top */
+  luaL_where(L, level);
+  lua_insert(L, -2);
   lua_concat(L, 2);
   return lua_error(L);
 }
 
+int dx_raise(lua_State *L, const char *format, ...) {
+  int called;
+  va_list arguments;
+  va_start(arguments, format);
+  lua_pushvfstring(L, format, arguments);
+  va_end(arguments);
+  return raise_at(L, program_level(L, &called));
+}
+
 int dx_argerror(lua_State *L, int arg, const char *text) {
   lua_Debug ar;
-  int level = program_level(L, &ar);
-  /* What the program called is named where that is called. */
-  if (level == 0 || !lua_getstack(L, level - 1, &ar))
-    return dx_raise(L, "bad argument #%d (%s)", arg, text);
+  int called, level = program_level(L, &called);
+  lua_getstack(L, called, &ar);
   lua_getinfo(L, "n", &ar);
   if (strcmp(ar.namewhat, "method") == 0 && --arg == 0)
-    return dx_raise(L, "calling '%s' on bad self (%s)", ar.name, text);
-  return dx_raise(L, "bad argument #%d to '%s' (%s)", arg,
-                  ar.name ? ar.name : "?", text);
+    lua_pushfstring(L, "calling '%s' on bad self (%s)", ar.name, text);
+  else
+    lua_pushfstring(L, "bad argument #%d to '%s' (%s)", arg,
+                    ar.name ? ar.name : "?", text);
+  return raise_at(L, level);
+}
+
+int dx_typeerror(lua_State *L, int arg, const char *expected) {
+  const char *type = luaL_typename(L, arg);
+  if (luaL_getmetafield(L, arg, "__name") && lua_type(L, -1) == LUA_TSTRING)
+    type = lua_tostring(L, -1);
+  return luaL_argerror(
+      L, arg, lua_pushfstring(L, "%s expected, got %s", expected, type));
+}
+
+void dx_checktype(lua_State *L, int arg, int type) {
+  if (lua_type(L, arg) != type)
+    luaL_typeerror(L, arg, lua_typename(L, type));
 }
 
 lua_Number dx_checknumber(lua_State *L, int arg) {
-  if (!lua_isnumber(L, arg))
+  lua_Number number = lua_tonumber(L, arg);
+  if (number == 0 && !lua_isnumber(L, arg))
     luaL_typeerror(L, arg, "number");
-  return lua_tonumber(L, arg);
+  return number;
 }
-#endif
+
+const char *dx_checklstring(lua_State *L, int arg, size_t *n) {
+  const char *text = lua_tolstring(L, arg, n);
+  if (text == NULL)
+    luaL_typeerror(L, arg, "string");
+  return text;
+}

@@ -31,11 +31,9 @@ int dx_resume(lua_State *co, int n, int *results);
 void *dx_newuserdata(lua_State *L, size_t size, int values);
 void dx_getuservalue(lua_State *L, int index, int n);
 void dx_setuservalue(lua_State *L, int index, int n);
-int dx_typeerror(lua_State *L, int arg, const char *expected);
 #define lua_newuserdatauv dx_newuserdata
 #define lua_getiuservalue dx_getuservalue
 #define lua_setiuservalue dx_setuservalue
-#define luaL_typeerror dx_typeerror
 #endif
 
 #if LUA_VERSION_NUM == 501
@@ -75,19 +73,26 @@ void dx_traceback(lua_State *L, lua_State *co, const char *text);
 #define luaL_tolstring(L, index, size) dx_tolstring(L, index)
 #define luaL_traceback(L, co, text, level) dx_traceback(L, co, text)
 
-/* These name the program's line and function, not those of task51.c, whose
- * chunk has this name. */
-#define DX_WRAPPER "=duplex"
+#define DX_WRAPPER "=duplex" /* name of the chunk of task51.c */
+#endif
+
+/* What a program does wrong is raised here.  These name its line and the
+ * function that it called, whatever of this library is between. */
 int dx_raise(lua_State *L, const char *format, ...);
 int dx_argerror(lua_State *L, int arg, const char *text);
+int dx_typeerror(lua_State *L, int arg, const char *expected);
+void dx_checktype(lua_State *L, int arg, int type);
 lua_Number dx_checknumber(lua_State *L, int arg);
+const char *dx_checklstring(lua_State *L, int arg, size_t *n);
 #define luaL_error dx_raise
 #define luaL_argerror dx_argerror
+#define luaL_typeerror dx_typeerror
+#define luaL_checktype dx_checktype
 #define luaL_checknumber dx_checknumber
+#define luaL_checklstring dx_checklstring
 #undef luaL_argcheck
 #define luaL_argcheck(L, fine, arg, text)                                      \
   ((void)((fine) || luaL_argerror(L, arg, text)))
-#endif
 
 /* Push nil, "ID: text", "ID": how every call of this library fails. */
 static inline int dx_push_failure(lua_State *L, const char *id,

@@ -2,7 +2,6 @@
 -- One message to many connections.
 
 local core = require "duplex.core"
-local failure = require "duplex.failure"
 local options = require "duplex.options"
 
 ---@class duplex.Message a message that is prepared once; # is its bytes
@@ -61,8 +60,7 @@ function broadcast.send(set, data, kind, given)
   end
   local full, above
   if given ~= nil then full, above = check(given) end
-  local fine, count, touched, slow, wrong = pcall(core.broadcast, set, data, kind, above, full ~= nil)
-  if not fine then error("this cannot be sent: " .. failure.argument(count), 2) end
+  local count, touched, slow, wrong = core.broadcast(set, data, kind, above, full ~= nil)
   for _, ws in ipairs(touched or {}) do broadcast.flushers[debug.getmetatable(ws)](ws) end
   if slow then tell(full, slow) end
   if wrong then error("the keys of the set must be connections, got " .. wrong, 2) end
