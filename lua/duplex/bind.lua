@@ -95,7 +95,7 @@ local function bind(host)
   ---@param url string "ws://[user:password@]host[:port]/path?query"
   ---@param options? duplex.ClientOptions
   ---@return duplex.Connection|nil ws, string? message, string? id, table? response
-  ---  ids: URL DNS CONNECT TLS HTTP (status not 101: see response) HANDSHAKE
+  ---  ids: URL DNS CONNECT PROXY TLS HTTP (status not 101: see response) HANDSHAKE
   ---  TIMEOUT STOPPED
   function duplex.connect(url, options)
     local ws, message, id, response = client.connect(host, url, options)
@@ -106,7 +106,7 @@ local function bind(host)
   ---@param options duplex.ServerOptions
   ---@param handler fun(ws: duplex.Connection) a task for each connection; when
   ---  it returns the connection is closed with 1000, when it raises with 1011
-  ---@return duplex.Server|nil server, string? message, string? id "ADDRESS"
+  ---@return duplex.Server|nil server, string? message, string? id "ADDRESS" "TLS"
   function duplex.serve(options, handler)
     local self, message, id = server.serve(host, options, handler)
     return self, message, id

@@ -106,6 +106,9 @@ end
 ---@param given? { once: boolean? }|boolean
 function methods:addEventListener(event_type, listener, given)
   local s = state_of(self)
+  if type(event_type) ~= "string" then
+    throw("TypeError", "the type of an event must be a string, got " .. type(event_type), 2)
+  end
   if listener == nil then return end
   if not is_callback(listener) then
     throw("TypeError", "a listener must be a function or have a function handleEvent", 2)

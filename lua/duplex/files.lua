@@ -174,6 +174,7 @@ end
 local function serve(_, root, given)
   local problem = check_options(given or {})
   if problem then error(problem, 2) end
+  if type(root) ~= "string" then error("the root must be a string, got " .. type(root), 2) end
   local file, why = open(root)
   if file then file:close() end
   if why ~= "directory" then

@@ -88,6 +88,8 @@ local function check_connection(ws)
   local kind = type(ws)
   if kind ~= "userdata" and kind ~= "table" then
     error("json: the connection is missing, got " .. kind, 3)
+  elseif not ws.receive then
+    error("json: this is no connection", 3)
   end
 end
 
@@ -124,7 +126,8 @@ return function()
   ---@return duplex.Codec
   function json.codec(given)
     if type(given) == "number" then return by_depth(options.check("json", { max_depth = given }, 2).max_depth) end
-    return codec.wrap(given)
+    local wrapped = codec.wrap(given) -- no tail call, or the caller's caller would be blamed
+    return wrapped
   end
 
   return setmetatable(json, {

@@ -163,7 +163,7 @@ function types.check(prefix, row, value, role)
   end
   local got = value ~= value and "nan" or type(value)
   if got == "number" then got = ("%.14g"):format(value) end
-  local article = row.type:find("^[aeiou]") and "an " or "a "
+  local article = row.type:find("^[aeiou]") and "an " or row.type:find("^bytes") and "" or "a "
   if row.type:find('^"') then -- one of several texts
     article = ""
     if got == "string" then got = ('"%s"'):format(value:sub(1, 40)) end

@@ -159,9 +159,14 @@ local function bad_heartbeat(checked, given)
   if not policy or type(class) == "table" and class.__name == POLICY then return nil end
   local problem
   problem, checked.heartbeat = check_table("", "heartbeat.", "heartbeat", policy)
-  -- It would be forgotten before it has learned anything.
-  return problem or checked.heartbeat.adaptive and "option 'heartbeat.adaptive' is for a policy that "
-    .. "connections share: make one with duplex.heartbeat" or nil
+  for _, name in ipairs { "adaptive", "minimum", "patience", "clock" } do
+    -- It would be forgotten before it has learned anything.
+    if not problem and policy[name] ~= nil and checked.heartbeat[name] ~= false then
+      problem = ("option 'heartbeat.%s' is for a policy that connections share: make one with duplex.heartbeat")
+        :format(name)
+    end
+  end
+  return problem
 end
 
 -- What is wrong with options of connect or serve that are fine one by one.
@@ -254,7 +259,8 @@ end
 ---@param level? integer 1 blames the caller of seconds, 2 (default) its caller
 function options.seconds(value, must, level)
   if type(value) == "number" and value >= 0 then return end
-  error(("%s, 0 or more, got %s"):format(must, tostring(value)), (level or 2) + 1)
+  local got = type(value) == "number" and ("%.14g"):format(value) or "a " .. type(value)
+  error(("%s, 0 or more, got %s"):format(must, got), (level or 2) + 1)
 end
 
 -- Headings of docs/options.md by role.

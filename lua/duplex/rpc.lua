@@ -6,6 +6,7 @@
 local batch = require "duplex.rpc.batch"
 local calling = require "duplex.rpc.calling"
 local calls = require "duplex.rpc.calls"
+local codecs = require "duplex.json.codec"
 local log = require "duplex.log"
 local message = require "duplex.rpc.message"
 local options = require "duplex.options"
@@ -223,7 +224,7 @@ return function(duplex)
     local checked = options.check("rpc", given, 2)
     check_methods(checked.methods)
     checked.log = log_of(ws, checked.log)
-    local codec = duplex.json.codec(checked.codec or checked.max_depth)
+    local codec = checked.codec and codecs.wrap(checked.codec) or duplex.json.codec(checked.max_depth)
     local peer = setmetatable({ ws = ws, closed = false }, class)
     local p = {
       codec = codec, log = checked.log, timeout = checked.timeout,

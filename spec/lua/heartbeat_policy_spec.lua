@@ -137,7 +137,7 @@ describe("a policy for heartbeats", function()
     for text, given in pairs {
       ["unknown option 'intervall' %(did you mean 'interval'%?%)"] = { intervall = 1 },
       ["option 'payload' must be 0..125 bytes, got 126"] = { payload = ("x"):rep(126) },
-      ["option 'payload' must be a bytes or function, got 7"] = { payload = 7 },
+      ["option 'payload' must be bytes or function, got 7"] = { payload = 7 },
       ["option 'on_latency' must be a function, got boolean"] = { on_latency = true },
       ["option 'adaptive' needs an interval of at least minimum"] = { adaptive = true, interval = false },
     } do

@@ -76,6 +76,33 @@ describe("misuse", function()
     end))
   end
 
+  for text, call in pairs {
+    ["the root must be a string, got nil"] = function() duplex.files() end,
+    ["a codec must be a table with functions encode and decode, got nil"] = function() duplex.json.codec() end,
+    ["a codec must be a table with functions encode and decode, this has no encode"] = function()
+      duplex.rpc(duplex.pair(), { codec = {} })
+    end,
+    ["json: this is no connection"] = function() duplex.json({}) end,
+    ["option 'backend' has no function 'publish'"] = function() duplex.hub { backend = {} } end,
+    ["option 'payload' must be bytes or function, got 5"] = function() duplex.heartbeat { payload = 5 } end,
+    ["option 'final' has 'LOSST', which is no id of a failure (did you mean 'LOST'?)"] = function()
+      duplex.reconnect("ws://127.0.0.1:1", { final = { "LOSST" } })
+    end,
+    ["option 'heartbeat.minimum' is for a policy that connections share: make one with duplex.heartbeat"] = function()
+      duplex.serve({ heartbeat = { minimum = 1 } }, drain)
+    end,
+    ["unknown option 'heartbeat.intervall' (did you mean 'heartbeat.interval'?)"] = function()
+      duplex.serve({ heartbeat = setmetatable({ intervall = 1 }, {}) }, drain)
+    end,
+    ["grace must be seconds, 0 or more, got a string"] = function() duplex.stop("5") end,
+  } do
+    it("is blamed on the program's line: " .. text, function()
+      local _, problem = pcall(call)
+      local blamed, said = problem:match("^(%S*misuse_spec.lua:)%d+: (.*)")
+      assert.same({ true, text }, { blamed ~= nil, said })
+    end)
+  end
+
   for _, row in ipairs {
     { "send", function(it) it.ws:send(5) end, "#1 to 'send' %(string or prepared message expected, got number" },
     { "send in memory", function(it) it.a:send("\255") end, "#1 to 'send' %(text is not valid UTF%-8" },

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- Is a failure final, or may another attempt succeed? Pure.
 
+local options = require "duplex.options"
+
 local verdict = {}
 
 ---@class duplex.Failure why there is no connection (any more)
@@ -37,6 +39,9 @@ local function by_default(failure)
   return FINAL[failure.code] or FINAL[failure.id] or false
 end
 
+local IDS = { "URL", "DNS", "CONNECT", "PROXY", "TLS", "HTTP", "HANDSHAKE", "TIMEOUT", "STOPPED",
+  "CLOSED", "LOST", "PROTOCOL", "BAD_UTF8", "TOO_BIG", "LIMIT", "ERROR" }
+
 --- Checks an option 'final' or 'retryable': a function, or a list of close
 --- codes, HTTP statuses, ids of errors and ranges { from, to }.
 ---@param name string
@@ -46,11 +51,14 @@ function verdict.test(name, given)
   if type(given) ~= "table" then return given end
   local set, ranges, count = {}, {}, 0
   for _, entry in ipairs(given) do
+    local unknown = type(entry) == "string"
+      and options.bad_name({ [entry] = true }, IDS, "option '" .. name .. "' has '%s', which is no id of a failure")
+    if unknown then return nil, unknown end
     count = count + 1
     if type(entry) == "table" and type(entry[1]) == "number" and type(entry[2]) == "number"
       and entry[1] <= entry[2] then
       ranges[#ranges + 1] = { entry[1], entry[2] }
-    elseif type(entry) == "number" or type(entry) == "string" and entry:find("^%u[%u%d_]*$") then
+    elseif type(entry) == "number" or type(entry) == "string" then
       set[entry] = true
     else
       count = -1

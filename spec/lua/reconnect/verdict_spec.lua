@@ -77,11 +77,16 @@ describe("the options final and retryable", function()
 
   for name, given in pairs { ["a map"] = { code = 4000 }, ["a list with holes"] = { [2] = 4000 },
     ["a boolean"] = { true }, ["half a range"] = { { 4000 } },
-    ["a range backwards"] = { { 4999, 4000 } }, ["what is no id"] = { "dns" } } do
+    ["a range backwards"] = { { 4999, 4000 } } } do
     it("refuse " .. name, function()
       local test, problem = verdict.test("final", given)
       assert.is_nil(test)
       assert.equal("option 'final' must be a list of close codes, statuses, ids and { from, to }", problem)
     end)
   end
+
+  it("refuse what is no id, and name the nearest", function()
+    local _, problem = verdict.test("retryable", { "LOST", "dns" })
+    assert.equal("option 'retryable' has 'dns', which is no id of a failure (did you mean 'DNS'?)", problem)
+  end)
 end)
