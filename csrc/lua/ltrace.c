@@ -17,8 +17,9 @@
 
 #define MOST 75 /* bytes shown of a payload; DUPLEX_TRACE=200 shows more */
 #define MOST_AT_MOST 4096
-#define SPACE 160    /* for what is shown around it */
-#define LONG_NAME 24 /* of a subprotocol; tokens are longer */
+#define HEAD_LINE 400 /* bytes shown of a line of a handshake, or more */
+#define SPACE 160     /* for what is shown around it */
+#define LONG_NAME 24  /* of a subprotocol; tokens are longer */
 #define HIDDEN "***"
 
 /* One direction of a connection. */
@@ -46,7 +47,7 @@ typedef struct trace {
   traced *all[LISTS]; /* by id */
   size_t most;
   uint8_t *payload; /* one to be shown: 2 * most bytes */
-  char *line;       /* one that is being made: SPACE + 2 * most bytes */
+  char *line; /* one that is being made: SPACE + HEAD_LINE + 2 * most bytes */
 } trace;
 
 /* ---- lines ---- */
@@ -69,10 +70,6 @@ static char *put(char *p, const char *text) {
   size_t n = strlen(text);
   memcpy(p, text, n);
   return p + n;
-}
-
-static char *put_excerpt(const trace *t, char *p, const void *bytes, size_t n) {
-  return p + dx_excerpt(p, t->most, bytes, n);
 }
 
 /* ---- frames ---- */
@@ -112,7 +109,8 @@ static void show_frame(const trace *t, const dx_conn *c, const flow *f,
     some += 2;
     n -= 2;
   }
-  p = put_excerpt(t, put(p, " \""), some, n);
+  p = put(p, " \"");
+  p += dx_excerpt(p, t->most, some, n);
   p += sprintf(p, "\" [%llu byte%s", (unsigned long long)h->length,
                h->length == 1 ? "" : "s");
   if (!h->fin)
@@ -306,7 +304,10 @@ static void show_line(const trace *t, const dx_conn *c, int out, char *room,
     to = put_all(to, p, before);
     to = writer_of(p, (size_t)(mark - p))(to, p + before, n - before);
   }
-  end(t, put_excerpt(t, begin(t, c, out), room, (size_t)(to - room)));
+  size_t most = t->most > HEAD_LINE ? t->most : HEAD_LINE;
+  char *line = begin(t, c, out);
+  end(t, line + dx_excerpt(line, most, (const uint8_t *)room,
+                           (size_t)(to - room)));
 }
 
 static void show_head(const trace *t, const dx_conn *c, int out, const char *p,
@@ -421,7 +422,7 @@ dx_tap *ltrace_new(void) {
   t->tap.see = see;
   t->most = (size_t)most;
   t->payload = malloc(2 * t->most);
-  t->line = malloc(SPACE + 2 * t->most);
+  t->line = malloc(SPACE + HEAD_LINE + 2 * t->most);
   if (t->payload && t->line)
     return &t->tap;
   ltrace_free(&t->tap);

@@ -66,6 +66,9 @@ describe("DUPLEX_TRACE", function()
     for _, line in ipairs {
       "> GET /a/b?token=***&***&room=*** HTTP/1.1", "> Host: HOST", "> Upgrade: websocket",
       "> Sec-WebSocket-Key: KEY", "> Sec-WebSocket-Protocol: chat, ***, v4.base64.channel.k8s.io", "> Cookie: ***", "> X-Api-Key: ***",
+      "> Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; "
+        .. "server_max_window_bits=12; client_max_window_bits=12, permessage-deflate; "
+        .. "server_no_context_takeover; server_max_window_bits=12; client_max_window_bits",
       "> Referer: http://x/?t=***", '> User-Agent: spec\\"s', "> Authorization: ***", "< HTTP/1.1 403 Forbidden",
       "< Set-Cookie: ***", "< Location: http://***@x/?t=***", "< Referer: //***@x/#***", "< Content-Length: 2",
     } do

@@ -50,6 +50,7 @@ function ways.head()
   duplex.connect(server.url:gsub("//", "//joe:s3cret@") .. "/a/b?token=s3cret&s3cret&room=s3cret", {
     headers = { Cookie = "s3cret", ["X-Api-Key"] = "s3cret", Referer = "http://x/?t=s3cret",
       ["User-Agent"] = "spec\"s" },
+    compression = { server_max_window_bits = 12, server_no_context_takeover = true },
     subprotocols = { "chat", "s3cret" .. ("x"):rep(19), "v4.base64.channel.k8s.io" },
   })
   peer.connect(server.port):send("GET\t/?token=s3cret\r\ns3cret\r\n\r\n"):rest()

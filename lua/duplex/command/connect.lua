@@ -26,7 +26,7 @@ connect.spec = {
     { name = "--key", value = "FILE", text = "Private key of the certificate." },
     { name = "--proxy", value = "URL", text = "Proxy: http, https, socks5 or socks5h; none: of the environment." },
     { name = "--compression", value = "KIND", optional = true, choices = { "dedicated", "shared" },
-      text = "Compress messages; shared: each on its own." },
+      text = "Compress messages. KIND dedicated (default): with what was sent before; shared: each on its own." },
     { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages end the connection." },
   },
 }

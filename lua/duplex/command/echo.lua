@@ -17,7 +17,7 @@ echo.spec = {
     { name = "--certificate", value = "FILE", text = "Certificate chain (PEM); read again on SIGHUP." },
     { name = "--key", value = "FILE", text = "Private key of the certificate; none: it is in the same file." },
     { name = "--compression", value = "KIND", optional = true, choices = { "dedicated", "shared" },
-      text = "Compress messages: a compressor for each connection, or one for all." },
+      text = "Compress messages. KIND dedicated (default): a compressor for each connection; shared: one for all." },
     { name = "--max-message", value = "BYTES", number = true, default = 1048576, text = "Larger messages close the connection (1009)." },
   },
 }
