@@ -112,7 +112,7 @@ describe("ws:close", function()
     end))
     local raw = peer.connect(server.port):upgrade()
     assert.is_true(ended:wait(2))
-    assert.equal(bytes.frame(0x88, bytes.close(1000)), (raw:rest(0.2)))
+    assert.equal(bytes.frame(0x88, bytes.close(1000)), (raw:rest(5)))
   end))
 end)
 

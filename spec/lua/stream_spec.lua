@@ -192,7 +192,7 @@ describe("while nobody receives, over a stream", function()
   case("pings are answered", function(plain)
     local handler, done = busy()
     local ws = joined(handler, nil, nil, plain)
-    for _ = 1, 3 do assert.is_true(assert(ws:ping(1)) < 0.5) end
+    for _ = 1, 3 do assert(ws:ping(5)) end
     done:set()
   end)
 
@@ -235,7 +235,7 @@ describe("while nobody receives, over a stream", function()
     duplex.sleep(0.2)
     local began = os.clock()
     duplex.sleep(0.3)
-    assert.is_true(os.clock() - began < 0.02)
+    assert.is_true(os.clock() - began < 0.1, "it spins")
     done:set()
     assert.equal("CLOSED", select(3, receiving()))
   end)
