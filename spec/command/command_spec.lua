@@ -144,12 +144,8 @@ describe("duplex connect", function()
     return status, out:gsub("^[^\n]*\n", ""), err
   end
 
-  local function echo(ws)
-    each(ws)
-  end
-
   it("sends lines of a pipe, shows the answers, and closes at the end", run(function()
-    local status, out, err = with(echo, "one\ntwo\r\n\nünicode\nno line break")
+    local status, out, err = with(each, "one\ntwo\r\n\nünicode\nno line break")
     assert.equal("< one\n< two\n< \n< ünicode\n< no line break\n"
       .. "connection closed: 1000 (normal closure)\n", out)
     assert.equal("", err)
@@ -173,7 +169,7 @@ describe("duplex connect", function()
 
   it("sends more than fits into buffers", run(function()
     local line = ("x"):rep(1000) .. "\n"
-    local _, out = with(echo, line:rep(3000))
+    local _, out = with(each, line:rep(3000))
     assert.equal(3000, select(2, out:gsub("< x+\n", "")))
   end))
 
@@ -224,7 +220,7 @@ describe("duplex connect", function()
   end))
 
   it("says that a line is not UTF-8, and goes on", run(function()
-    local status, out, err = with(echo, "a\255b\ngood\n")
+    local status, out, err = with(each, "a\255b\ngood\n")
     assert.equal("< good\nconnection closed: 1000 (normal closure)\n", out)
     assert.matches("^duplex: .*not valid UTF%-8", err)
     assert.equal(0, status)
@@ -233,7 +229,7 @@ describe("duplex connect", function()
   it("shows a refusal with its body, escaped, and ends with 1", run(function()
     local server = assert(duplex.serve({ log = false, on_request = function()
       return 403, "not\27 you\n"
-    end }, echo))
+    end }, each))
     local status, out, err = command.run { "connect", server.url }
     assert.same({ 1, "" }, { status, out })
     assert.equal("duplex: HTTP: the server answered 403 Forbidden\nnot\\x1b you\n\n", err)

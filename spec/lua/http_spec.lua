@@ -3,13 +3,9 @@
 local duplex = require "duplex"
 local log_lines = require "spec.support.lines"
 local both = require "spec.support.both"
-local each = require "spec.support.each"
+local echo = require "spec.support.each"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
-
-local function echo(ws)
-  each(ws)
-end
 
 local function serve(options)
   options.log = options.log or false

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 local duplex = require "duplex"
 local applies = require "spec.support.applies"
+local echo = require "spec.support.each"
 local native = require "duplex.host.native"
 local PATIENCE = require "spec.support.patience"
 local peer = require "spec.support.peer"
@@ -21,14 +22,6 @@ local function serve(handler, options)
   local all = { log = false }
   for name, value in pairs(options or {}) do all[name] = value end
   return assert(duplex.serve(all, handler))
-end
-
-local function echo(ws)
-  local data, kind = ws:receive()
-  while data do
-    ws:send(data, kind)
-    data, kind = ws:receive()
-  end
 end
 
 -- A URL whose server answers each connection with the next of these texts, and

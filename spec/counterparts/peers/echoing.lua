@@ -4,16 +4,9 @@
 -- usage: echoing.lua server | echoing.lua client URL
 
 local duplex = require "duplex"
+local echo = require "spec.support.each"
 
 local LARGE = 67108864 -- bytes
-
-local function echo(ws)
-  local data, kind = ws:receive()
-  while data do
-    ws:send(data, kind)
-    data, kind = ws:receive()
-  end
-end
 
 local function serve()
   local server = assert(duplex.serve({ port = 0, compression = true, max_message = LARGE }, echo))
