@@ -131,7 +131,7 @@ return function(duplex)
     if not url then return nil, options end
     local fine, ws, message, id, response = duplex.pcall(duplex.connect, url, options)
     -- Bad options, most likely; they will not be better next time.
-    if not fine then return fail("ERROR", raised(ws), true) end
+    if not fine then return fail("ERROR", "duplex.connect: " .. raised(ws), true) end
     if ws then return ws end
     return nil, { id = id, message = message, response = response,
       status = response and response.status }
