@@ -36,10 +36,8 @@ local function conforms(peers)
 
   for _, row in ipairs(volumes) do
     it(row[1] .. ": " .. row[2], function()
-      local peer = listener:accept()
-      local fine, problem = pcall(row[3], peer)
+      local fine, problem = pcall(conform.play_volume, listener:accept(), row)
       assert(fine, problem)
-      peer:close()
       client:line()
     end)
   end

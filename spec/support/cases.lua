@@ -44,6 +44,8 @@ for rsv = 1, 7 do
   local bits = rsv * 16
   add { "3." .. rsv, "reserved bits " .. rsv .. " after a message",
     { { 0x81, "Hello" }, { 0x81 + bits, "Hello" }, { 0x89, "" } }, { { 0x81, "Hello" } }, 1002, chop = 1 }
+  add { "3." .. rsv .. "a", "reserved bits " .. rsv .. " of a binary message",
+    { { 0x82 + bits, "\0\255\254\253\252\251\0\255" } }, {}, 1002 }
   add { "3." .. rsv .. "b", "reserved bits " .. rsv .. " of a control frame", { { 0x89 + bits, "" } }, {}, 1002 }
   add { "3." .. rsv .. "c", "reserved bits " .. rsv .. " of a continuation",
     { { 0x01, "a" }, { 0x80 + bits, "b" } }, {}, 1002 }
@@ -80,11 +82,16 @@ add { "5.19", "pings between five fragments",
   { A, { 0x00, "fragment2" }, { 0x89, "pongme 1!" }, { 0x00, "fragment3" }, { 0x00, "fragment4" },
     { 0x89, "pongme 2!" }, { 0x80, "fragment5" } },
   { { 0x8a, "pongme 1!" }, { 0x8a, "pongme 2!" }, { 0x81, "fragment1fragment2fragment3fragment4fragment5" } }, chop = 1 }
-add { "5.21", "empty fragments", { { 0x02, "" }, { 0x00, "" }, { 0x80, "" } }, { { 0x82, "" } } }
-add { "5.22", "empty fragments around bytes", { { 0x02, "" }, { 0x00, "mid" }, { 0x00, "" }, { 0x80, "" } }, { { 0x82, "mid" } }, chop = 1 }
-add { "5.23", "a pong between fragments", { A, { 0x8a, "x" }, B }, { WHOLE } }
+add { "5.21", "a pong between fragments", { A, { 0x8a, "x" }, B }, { WHOLE } }
 
 -- 6: UTF-8
+for op, kind in ipairs { "text", "binary" } do
+  add { "6.1.2." .. kind, "empty fragments, " .. kind, { { op, "" }, { 0x00, "" }, { 0x80, "" } }, { { 0x80 + op, "" } } }
+  add { "6.1.3." .. kind, "empty fragments around bytes, " .. kind,
+    { { op, "" }, { 0x00, "mid" }, { 0x00, "" }, { 0x80, "" } }, { { 0x80 + op, "mid" } }, chop = 1 }
+end
+local FIRST, SECOND = hex "48656c6c6f2dc2b540c39fc3b6c3a4", hex "c3bcc3a0c3a12d5554462d382121"
+add { "6.2.2", "two fragments cut between letters", { { 0x01, FIRST }, { 0x80, SECOND } }, { { 0x81, FIRST .. SECOND } } }
 for i, row in ipairs(utf8_rows.valid) do
   local text = hex(row[1])
   add { "6.v" .. i, row[2], { { 0x81, text } }, { { 0x81, text } } }
@@ -108,6 +115,18 @@ for i, row in ipairs(utf8_rows.invalid) do
   end
   add { "6.i" .. i .. "b", row[3] .. ", as binary", { { 0x82, text } }, { { 0x82, text } } }
 end
+local others = {}
+for i, text in ipairs(utf8_rows.others.valid) do others[i] = { 0x81, hex(text) } end
+add { "6.5", "other texts, one after another", others, others }
+for i, text in ipairs(utf8_rows.others.invalid) do
+  add { "6.o" .. i, "no text: " .. text, { { 0x81, hex(text) } }, {}, 1007 }
+end
+-- Alive with what may become a text, and not with what never will.
+for i, cut in ipairs { 11, 12 } do
+  local text = hex "cebae1bdb9cf83cebcceb5f490"
+  add { "6.4." .. i, "a bad byte in the second fragment, after " .. cut,
+    { { 0x01, text:sub(1, cut) }, PING, { 0x00, text:sub(cut + 1) } }, { PONG }, 1007 }
+end
 add { "6.4.0", "a valid message before a bad one", { { 0x81, "good" }, { 0x81, "\255" } }, { { 0x81, "good" } }, 1007, chop = 1 }
 -- In a frame so large that it is received in place.
 for i, size in ipairs { 30000, 65536, 200000, 700000 } do
@@ -123,7 +142,8 @@ add { "7.1.3", "a ping after the close frame", { BYE, PING }, {}, 1000, chop = 1
 add { "7.1.4", "a message after the close frame", { BYE, { 0x81, "Hello" } }, {}, 1000, chop = 1 }
 add { "7.1.5", "a close frame between fragments", { A, BYE, B }, {}, 1000, chop = 1 }
 local LARGE = { 0x81, ("BAsd7&jh23"):rep(26214) .. "BAsd7&" }
-add { "7.1.6", "a large message, a close frame, a ping", { LARGE, BYE, PING }, { LARGE }, 1000 }
+local SMALL = { 0x81, "Hello World!" }
+add { "7.1.6", "large, small, a close frame, a ping", { LARGE, SMALL, BYE, PING }, { LARGE, SMALL }, 1000 }
 add { "7.1.7", "garbage after the close frame", { BYE, { 0xff, "x" } }, {}, 1000 }
 add { "7.3.1", "a close frame without a code", { { 0x88, "" } }, {}, 1005 }
 add { "7.3.2", "a close frame with one byte", { { 0x88, "a" } }, {}, 1002 }

@@ -14,8 +14,9 @@ local function show(first, payload)
   return ("frame %02x of %d bytes: %q"):format(first, #payload, payload:sub(1, 60))
 end
 
-local function expect_frames(peer, frames)
-  for i, frame in ipairs(frames) do
+local function expect_frames(peer, frames, from, to)
+  for i = from, to do
+    local frame = frames[i]
     local first, payload = peer:frame()
     if first ~= frame[1] or payload ~= frame[2] then
       error(("frame %d should be %s\nbut is %s"):format(i, show(frame[1], frame[2]), show(first, payload)), 0)
@@ -32,6 +33,13 @@ function conform.expect_close(peer, code)
   if ending ~= "closed" then error("after its close frame: " .. ending, 0) end
 end
 
+--- Closes in peace.
+function conform.bid_goodbye(peer)
+  peer:send(0x88, bytes.close(1000))
+  conform.expect_close(peer, 1000)
+  peer:close()
+end
+
 --- What a row sends, as the bytes of each frame.
 function conform.wire(case, key)
   local list = {}
@@ -45,23 +53,43 @@ function conform.wire(case, key)
   return list
 end
 
+-- Frame by frame, waiting for the answer to a ping before the next one.
+-- -> how many frames were answers
+local function converse(peer, case, list)
+  local answered = 0
+  for i, one in ipairs(list) do
+    peer:write(one)
+    local sent, next_answer = case[3][i], case[4][answered + 1]
+    if sent and next_answer and sent[1] == 0x89 and next_answer[1] == 0x8a then
+      answered = answered + 1
+      expect_frames(peer, case[4], answered, answered)
+    end
+  end
+  return answered
+end
+
 --- how: "at once", "by frame" or "chopped". Writing may fail when the other
 --- side has already failed the connection: what it said before counts.
 function conform.play(peer, case, how)
-  local list = conform.wire(case, peer.key)
+  local list, answered = conform.wire(case, peer.key), 0
   if how == "by frame" then
-    for _, one in ipairs(list) do peer:write(one) end
+    answered = converse(peer, case, list)
   else
     peer:write(table.concat(list), how == "chopped" and case.chop or nil)
   end
-  expect_frames(peer, case[4])
+  expect_frames(peer, case[4], answered + 1, #case[4])
   if case[5] then
     conform.expect_close(peer, case[5])
+    peer:close()
   else
-    peer:send(0x88, bytes.close(1000))
-    conform.expect_close(peer, 1000)
+    conform.bid_goodbye(peer)
   end
-  peer:close()
+end
+
+--- Plays a row of spec/support/volumes.lua.
+function conform.play_volume(peer, row)
+  row[3](peer)
+  conform.bid_goodbye(peer)
 end
 
 --- Calls run(case, how) for all ways to write a row.
@@ -96,10 +124,8 @@ function conform.server(busted_it, peers, port, witness, large)
 
   for _, row in ipairs(large and volumes or {}) do
     it(row[1] .. ": " .. row[2], function()
-      local peer = peers.connect(port())
-      local fine, problem = pcall(row[3], peer)
+      local fine, problem = pcall(conform.play_volume, peers.connect(port()), row)
       assert(fine, problem)
-      peer:close()
     end)
   end
 

@@ -61,6 +61,33 @@ local rows = {
   },
 }
 
+-- More that the Autobahn test suite sends: beginnings of a text, start bytes alone,
+-- numbers that need less or that nobody has, halves of pairs.
+rows.others = {
+  valid = { "68656c6c6f24776f726c64", "68656c6c6fc2a2776f726c64", "68656c6c6fe282ac776f726c64",
+    "68656c6c6ff0a4ada2776f726c64", "efbfb9", "efbfba", "efbfbb", "efbfbc" },
+  invalid = { kosme:sub(1, 12), kosme:sub(1, 16), kosme:sub(1, 20), "80bf", "80bf80", "80bf80bf", "80bf80bf80",
+    "80bf80bf80bf80", "f8808080", "fc80808080", "f7bfbf", "fbbfbfbf", "fdbfbfbfbf", "fc83bfbfbfbf", "f880808080",
+    "fc8080808080", "eda080edbfbf", "edadbfedb080", "edadbfedbfbf", "edae80edb080", "edae80edbfbf", "edafbfedb080",
+    "c0e080f08080f8808080fc80808080dfefbff7bfbffbbfbfbffdbfbfbfbf" },
+}
+for start = 0xf0, 0xf4 do -- the last two of each plane, which are no characters
+  for high = start == 0xf0 and 0x9f or 0x8f, start == 0xf4 and 0x8f or 0xbf, 16 do
+    for last = 0xbe, 0xbf do
+      table.insert(rows.others.valid, ("%x%xbf%x"):format(start, high, last))
+    end
+  end
+end
+local function every(first, last, behind)
+  local list = {}
+  for byte = first, last do list[#list + 1] = ("%02x%s"):format(byte, behind) end
+  table.insert(rows.others.invalid, table.concat(list))
+end
+every(0x80, 0xbe, "")
+for _, range in ipairs { { 0xc0, 0xde }, { 0xe0, 0xee }, { 0xf0, 0xf6 }, { 0xf8, 0xfa }, { 0xfc, 0xfc } } do
+  every(range[1], range[2], "20")
+end
+
 -- The same behind long ASCII, where a vector kernel would be at work.
 for _, pad in ipairs { 29, 31, 64, 1000 } do
   local ascii = ("61"):rep(pad)
