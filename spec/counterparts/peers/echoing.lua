@@ -1,37 +1,39 @@
 -- SPDX-License-Identifier: MIT
 -- Compression from the outside: a server, or a client that connects again and
 -- again, and either sends every message back.
--- usage: echoing.lua server | echoing.lua client URL
+-- usage: echoing.lua server [BITS] | echoing.lua client URL [BITS]
+-- BITS are those of the largest windows it agrees to.
 
 local duplex = require "duplex"
 local echo = require "spec.support.each"
 
 local LARGE = 67108864 -- bytes
 
-local function serve()
-  local server = assert(duplex.serve({ port = 0, compression = true, max_message = LARGE }, echo))
+local function options(bits)
+  bits = bits and tonumber(bits)
+  return { server_max_window_bits = bits, client_max_window_bits = bits }
+end
+
+local function serve(bits)
+  local server = assert(duplex.serve({ port = 0, compression = options(bits), max_message = LARGE }, echo))
   print("listening on " .. server.url)
   io.stdout:flush()
 end
 
--- A server that is refused what it wants of a client asks the next time.
-local function connect(url)
-  local fresh = false
+-- A server that wants more than the offer admits agrees to nothing; the next offer
+-- is the other one.
+local function connect(url, bits)
+  local compression, fresh = options(bits), false
   while true do
-    local compression = { client_no_context_takeover = fresh }
-    local ws, _, id = duplex.connect(url, { compression = compression, max_message = LARGE })
-    if ws then
-      fresh = false
-      echo(ws)
-      ws:close()
-    elseif id == "HTTP" then
-      fresh = not fresh
-    else
-      return
-    end
+    compression.client_no_context_takeover = fresh
+    local ws = duplex.connect(url, { compression = compression, max_message = LARGE })
+    if not ws then return end
+    fresh = ws.extensions == "" and not fresh
+    echo(ws)
+    ws:close()
   end
 end
 
 duplex.run(function()
-  if arg[1] == "server" then serve() else connect(arg[2]) end
+  if arg[1] == "server" then serve(arg[2]) else connect(arg[2], arg[3]) end
 end)
