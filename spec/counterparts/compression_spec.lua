@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- permessage-deflate with others' implementations: every combination of its
 -- parameters (RFC 7692 7.1), text, binary and empty messages, fragments, and
--- contexts that are taken over, or not. The other end is Node's ws, Python's
--- websockets, and Chromium.
+-- contexts that are taken over, or not. The other end is Node's ws, Faye's
+-- websocket-driver, Python's websockets, and Chromium.
 
 local child = require "spec.support.child"
 local duplex = require "duplex"
@@ -19,6 +19,9 @@ local clients = {
   { "Node's client", NODE, "parameters.mjs", {
     "what the client asks for", "what the server wants", "a large message",
     "a shared compressor", "a client that does not compress",
+  } },
+  { "Faye's client", NODE, "parameters_faye.mjs", {
+    "what the client asks for", "what the server wants", "a large message", "a shared compressor",
   } },
   { "Python's client", PYTHON, "parameters.py", {
     "what the client asks for", "what the server wants", "a shared compressor",
@@ -128,6 +131,7 @@ local function same(one) return one end
 
 for name, words in pairs {
   ["Node's server"] = { NODE, PEERS .. "parameters.mjs", "server" },
+  ["Faye's server"] = { NODE, PEERS .. "parameters_faye.mjs", "server" },
   ["Python's server"] = { PYTHON, PEERS .. "parameters.py", "server" },
 } do
   describe("our client compresses, " .. name .. ":", function()

@@ -29,6 +29,34 @@ export async function ask(control, options) {
   return answer.text();
 }
 
+/** Calls play(control, theirs(one), mine(one)) for each combination. */
+export async function every(play, control, theirs, mine) {
+  for (const one of combinations(8)) {
+    try {
+      await play(control, theirs(one), mine(one));
+    } catch (problem) {
+      problem.message = `${JSON.stringify(one)}: ${problem.message}`;
+      throw problem;
+    }
+  }
+}
+
+/** What came and was not asked for yet. */
+export function inbox() {
+  const kept = [];
+  let wake = () => {};
+  return {
+    push(message) {
+      kept.push(message);
+      wake();
+    },
+    async next() {
+      while (kept.length === 0) await new Promise((resolve) => { wake = resolve; });
+      return kept.shift();
+    },
+  };
+}
+
 function check(fine, problem) {
   if (!fine) throw new Error(problem);
 }
