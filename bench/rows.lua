@@ -91,6 +91,15 @@ function rows.compressors(here, uws)
   local py = "/usr/bin/python3 " .. rows.quote(here .. "/echo.py")
   both("duplex", "tools/run lua5.4 " .. duplex, "test -x bin/duplex", "make, which builds it")
   if uws then
+    -- What its dedicated compressors do, whatever was asked for, and the quickest
+    -- that sends as few bytes: see README.md.
+    for _, settings in ipairs { "9 1 6", "9 4 3" } do
+      local command = "tools/run lua5.4 " .. rows.quote(here .. "/echo.lua") .. " " .. settings
+      table.insert(servers, {
+        name = "duplex " .. settings:gsub(" ", "/"), kind = "dedicated", command = command,
+        check = command, needs = "make, which builds it",
+      })
+    end
     both("uws", rows.quote(uws) .. " %s", "test -x " .. rows.quote(uws), "--uws PATH")
   end
   both("ws", js .. " --compression=%s", js, "Node.js, and npm ci in " .. here)
