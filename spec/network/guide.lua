@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- The programs of docs/guide.md that are about heartbeats, JSON, calls, topics, staying
--- connected, the WebSocket of browsers and observability, each in networks that fail.
+-- Programs of docs/guide.md, the first one and those about heartbeats, JSON, calls,
+-- topics, staying connected, the WebSocket of browsers and observability, each in
+-- networks that fail.
 -- They are as they are written, each half on its own (half.lua): the server is far
 -- away, the client is here.
 --   lua guide.lua FAILURE     all programs in one failure, at once
@@ -33,6 +34,7 @@ end
 -- part in. dropped: how the server says who is gone, if it has a log of its own.
 -- tells: it prints what went wrong, and ends well. anew: it connects a second time.
 local PROGRAMS = {
+  { name = "echo", holds = { 0, 1 } },
   { name = "ping", holds = { 0 } },
   { name = "heartbeat", holds = { 0 }, tells = true },
   { name = "stay", holds = { 5 }, shows = "^this is connection" },
