@@ -30,12 +30,16 @@ end
 
 -- What a connection receives until nothing comes any more.
 local function received(ws, silence)
-  local list, data = {}, ws:receive(silence or 0.02)
-  while data do
+  local list = {}
+  while true do
+    local data = ws:receive(silence or 0.02)
+    if not data then
+      both.turns()
+      data = ws:receive(0)
+    end
+    if not data then return list end
     list[#list + 1] = data
-    data = ws:receive(silence or 0.02)
   end
-  return list
 end
 
 local function envelope(topic, data, offset)

@@ -95,7 +95,16 @@ function both.raises(pattern, fn, ...)
   if not problem:match(pattern) then error("it raised: " .. problem, 2) end
 end
 
+--- Lets the loop look at its sockets a few times. When a machine stood still for a
+--- moment, a short time is over before what came meanwhile has been looked at.
+function both.turns()
+  for _ = 1, 5 do duplex.sleep(0) end
+end
+
 --- Lets all other tasks go on until nothing changes any more.
-function both.settle() duplex.sleep(0.02) end
+function both.settle()
+  duplex.sleep(0.02)
+  both.turns()
+end
 
 return both
