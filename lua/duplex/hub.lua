@@ -147,6 +147,11 @@ return function(duplex)
     return nil, connection, is_pattern
   end
 
+  local function check_connection(name, ws)
+    if options.is_connection(ws) then return end
+    error(("%s takes a connection, got %s"):format(name, type(ws)), 3)
+  end
+
   --- Subscribes a connection to a topic or a pattern, or changes how it is
   --- subscribed. It is unsubscribed from all when it ends. Waits only for a backend
   --- that keeps the history.
@@ -156,9 +161,7 @@ return function(duplex)
   ---@return duplex.hub.Subscription|nil subscription, string? message, string? id
   ---  ids: TOPIC TOO_MANY CLOSED, or the backend's
   function methods.subscribe(self, ws, pattern, given)
-    if not options.is_connection(ws) then
-      error("subscribe takes a connection, got " .. type(ws), 2)
-    end
+    check_connection("subscribe", ws)
     local asked, limits = options.check("subscription", given, 2), self.options
     local id, connection, is_pattern = refused(self, ws, pattern, asked)
     if id then return failure.of(id, connection) end
@@ -188,6 +191,7 @@ return function(duplex)
   ---@param pattern string as it was subscribed to
   ---@return boolean was it subscribed?
   function methods.unsubscribe(self, ws, pattern)
+    check_connection("unsubscribe", ws)
     local connection = self.connections[ws]
     local subscription = connection and connection.subscriptions[pattern]
     if not subscription then return false end

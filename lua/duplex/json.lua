@@ -21,7 +21,7 @@ local function ignore() end
 local function reason_of(message) return (message:gsub("[^ -~]", "?")) end
 
 ---@class duplex.Json
----@field ws duplex.Connection
+---@field ws duplex.Connection|duplex.Client
 local methods = {}
 local class = { __index = methods, __name = "duplex.json" }
 
@@ -100,8 +100,8 @@ end
 ---@field strict? boolean (default false) close for what is not JSON
 ---@field on_invalid? fun(message: string, raw: string) is told what messages() leaves out
 
---- JSON over a connection.
----@param ws duplex.Connection
+--- JSON over a connection, or over those of a client that reconnects.
+---@param ws duplex.Connection|duplex.Client
 ---@param given? duplex.JsonOptions
 ---@return duplex.Json
 local function new(_, ws, given)
@@ -117,7 +117,7 @@ end
 return function()
   ---@class duplex.JsonPart: duplex.Codec
   ---@field codec fun(given: table): duplex.Codec
-  ---@overload fun(ws: duplex.Connection, options?: duplex.JsonOptions): duplex.Json
+  ---@overload fun(ws: duplex.Connection|duplex.Client, options?: duplex.JsonOptions): duplex.Json
   local json = {}
 
   --- A codec with the functions of duplex.json: by another library, or by

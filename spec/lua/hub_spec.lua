@@ -141,6 +141,8 @@ describe("duplex.hub", function()
         function() hub:publish("a", "x", nil, { except = other }) end)
       both.raises("hub_spec.lua:%d+: subscribe takes a connection, got ",
         function() hub:subscribe(other, "a") end)
+      both.raises("hub_spec.lua:%d+: unsubscribe takes a connection, got ",
+        function() hub:unsubscribe(other, "a") end)
     end
     assert.error_matches(function() hub:publish("a", "x", nil, { key = {} }) end, "'key' must be a string or a number")
     assert.error_matches(function() hub:publish("a", "x", nil, { excpt = ws }) end,
