@@ -21,8 +21,15 @@ local function count_of(last) return last == true and 1 or last or 0 end
 
 -- The oldest make room: of the last messages, those that fit.
 local function newest(entries, room)
-  while size_of(entries) > room do table.remove(entries, 1) end
-  return entries
+  local first = #entries + 1
+  while first > 1 do
+    room = room - #entries[first - 1].data - ENTRY
+    if room < 0 then break end
+    first = first - 1
+  end
+  local kept = {}
+  for i = first, #entries do kept[#kept + 1] = entries[i] end
+  return kept
 end
 
 --- What is to be sent from the hub's own history. Writes down in the subscription

@@ -1,11 +1,12 @@
 -- SPDX-License-Identifier: MIT
--- Receivers, presence, and what is pending: the parts of a hub that know no
--- connection.
+-- Receivers, presence, what is pending and what was missed: the parts of a hub that
+-- know no connection.
 
 local pending = require "duplex.hub.pending"
 local presence = require "duplex.hub.presence"
 local random = require "spec.support.sequence"
 local receivers = require "duplex.hub.receivers"
+local recovery = require "duplex.hub.recovery"
 local topics = require "duplex.hub.topics"
 
 describe("what is pending", function()
@@ -157,6 +158,20 @@ describe("presence", function()
     here:set("room", "ws1", { id = 1 })
     assert.same({}, { here:set("room", "ws2", nil) })
     assert.same({ 1, {} }, { #here:list("room"), here:list("other") })
+  end)
+end)
+
+describe("what was missed", function()
+  it("is cut to what fits, however long the history is, in one go", function()
+    local entries, one, subscription = {}, { data = "x" }, { pattern = "t" }
+    for i = 1, 20000 do entries[i] = one end
+    local history = { last = function() return entries end, position = function() return 20000, "e" end }
+    local hub = { history = history, clock = os.clock, options = { pending_bytes = 101 * 650 + 100 } }
+    local began = os.clock()
+    assert.equal(650, #recovery.from_history(hub, { pending = { bytes = 0 } }, subscription, { last = 20000 }))
+    assert.equal(649, #recovery.from_history(hub, { pending = { bytes = 101 } }, subscription, { last = 20000 }))
+    assert.same({ 649, 20000, "e" }, { subscription.replayed, subscription.offset, subscription.epoch })
+    assert.is_true(os.clock() - began < 2)
   end)
 end)
 
