@@ -69,10 +69,11 @@ function commands.enter(ws, message)
   if ws.data then return { type = "error", message = "you are in already" } end
   ws.data = { article = message.article, name = message.name }
   hub:subscribe(ws, "readers." .. message.article)
-  local subscription = assert(hub:subscribe(ws, "comment." .. message.article, {
+  local subscription, problem = hub:subscribe(ws, "comment." .. message.article, {
     info = { id = message.reader, name = message.name },
     since = message.offset, epoch = message.epoch, last = KEPT,
-  }))
+  })
+  if not subscription then return { type = "error", message = problem } end -- it has left already
   return {
     type = "entered", readers = readers(message.article), recovered = subscription.recovered,
     offset = subscription.offset, epoch = subscription.epoch,
