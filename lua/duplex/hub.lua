@@ -42,10 +42,15 @@ return function(duplex)
     end
   end
 
-  local function tell_presence(self, topic, joined, left)
-    local on_join, on_leave = self.options.on_join, self.options.on_leave
-    if left and on_leave then self.call("on_leave", on_leave, topic, left) end
-    if joined and on_join then self.call("on_join", on_join, topic, joined) end
+  -- Tells who has joined or left. What is called may change that and get here again:
+  -- what was before is then told before.
+  local function tell(self)
+    local name, topic, member = self.presence:next_event()
+    while name do
+      local fn = self.options[name]
+      if fn then self.call(name, fn, topic, member) end
+      name, topic, member = self.presence:next_event()
+    end
   end
 
   local function set_wanted(self, pattern, wanted)
@@ -67,13 +72,11 @@ return function(duplex)
     self.connections[ws], self.by_id[ws.id] = nil, nil
     if connection.pending then self.lagging = self.lagging - 1 end
     connection.pending = nil
-    local gone = {}
     for pattern, subscription in pairs(connection.subscriptions) do
       take_out(self, ws, connection, subscription)
-      local _, left = self.presence:set(pattern, ws, nil)
-      if left then gone[#gone + 1] = { pattern, left } end
+      self.presence:set(pattern, ws, nil)
     end
-    for _, one in ipairs(gone) do tell_presence(self, one[1], nil, one[2]) end
+    tell(self)
   end
 
   local function connection_of(self, ws)
@@ -125,7 +128,8 @@ return function(duplex)
     delivery.release(self, ws, connection)
     if entries then return still end
     -- Where it stands for an older one that had made somebody a member.
-    if still then tell_presence(self, subscription.pattern, self.presence:set(subscription.pattern, ws, nil)) end
+    if still then self.presence:set(subscription.pattern, ws, nil) end
+    tell(self)
     if not fine then error(problem, 0) end
     return nil, problem, id
   end
@@ -182,7 +186,8 @@ return function(duplex)
       end
       put_in(self, ws, connection, subscription)
     end
-    tell_presence(self, pattern, self.presence:set(pattern, ws, asked.info, ws.id))
+    self.presence:set(pattern, ws, asked.info, ws.id)
+    tell(self)
     return subscription
   end
 
@@ -196,7 +201,8 @@ return function(duplex)
     local subscription = connection and connection.subscriptions[pattern]
     if not subscription then return false end
     take_out(self, ws, connection, subscription)
-    tell_presence(self, pattern, self.presence:set(pattern, ws, nil))
+    self.presence:set(pattern, ws, nil)
+    tell(self)
     return true
   end
 

@@ -535,6 +535,35 @@ describe("duplex.hub", function()
     assert.same({ {}, 0 }, { hub:who("room"), hub:metrics().members })
   end)
 
+  it("tells who comes and goes in the order in which they did, whatever is done when it is told", run(function()
+    local told, hub, react = {}
+    local function note(sign)
+      return function(topic, member)
+        told[topic] = (told[topic] or "") .. sign .. member.id
+        if sign == "-" then react(topic, member.id) end
+      end
+    end
+    hub = duplex.hub { on_join = note("+"), on_leave = note("-") }
+    local _, gone = duplex.pair()
+    local _, kept = duplex.pair()
+    function react(topic, id)
+      if id == "ana" then hub:unsubscribe(kept, topic) end
+    end
+    hub:subscribe(kept, "room", { info = { id = "ana" } })
+    hub:subscribe(kept, "room", { info = { id = "bo" } }) -- and is gone before anybody knows
+    assert.same({ "+ana-ana+bo-bo", {} }, { told.room, hub:who("room") })
+    -- Leaves both topics at once; when it is told of one it comes to the other.
+    function react(topic)
+      hub:subscribe(kept, topic == "a" and "b" or "a", { info = { id = "cy" } })
+    end
+    hub:subscribe(gone, "a", { info = { id = "cy" } })
+    hub:subscribe(gone, "b", { info = { id = "cy" } })
+    gone:close(1000, "", 0)
+    both.settle()
+    assert.same({ "+cy-cy+cy", "+cy-cy+cy" }, { told.a, told.b })
+    assert.same({ 1, 1 }, { #hub:who("a"), #hub:who("b") })
+  end))
+
   sockets("notices a member that dies without a word", function(open)
     local left = duplex.event()
     local hub = duplex.hub { on_leave = function() left:set() end }

@@ -16,7 +16,7 @@ local metatable = { __index = methods }
 
 --- Nobody is anywhere yet.
 function presence.new()
-  return setmetatable({ by_topic = {}, topics = 0, most = 0, members = 0 }, metatable)
+  return setmetatable({ by_topic = {}, topics = 0, most = 0, members = 0, events = {} }, metatable)
 end
 
 local function begin(self, topic)
@@ -44,13 +44,12 @@ local function take(self, there, ws)
   return member
 end
 
---- Says who a connection is in a topic.
+--- Says who a connection is in a topic. A member joins unless it was there already,
+--- and leaves unless another connection of it is still there.
 ---@param topic string
 ---@param ws any
 ---@param info table|nil nil: nobody; a connection that is nobody yet may stay so
 ---@param id any of the connection, for members whose info has none
----@return duplex.hub.Member|nil joined nil when the member was there already
----@return duplex.hub.Member|nil left nil when another connection of it is still there
 function methods:set(topic, ws, info, id)
   local there, joined, left = self.by_topic[topic], nil, nil
   if not there then
@@ -77,7 +76,16 @@ function methods:set(topic, ws, info, id)
   elseif next(there.by_key) == nil then
     finish(self, topic)
   end
-  return joined, left
+  local events = self.events
+  if left then events[#events + 1] = { "on_leave", topic, left } end
+  if joined then events[#events + 1] = { "on_join", topic, joined } end
+end
+
+--- The oldest of what has happened and nobody was told.
+---@return "on_join"|"on_leave"|nil name, string? topic, duplex.hub.Member? member
+function methods:next_event()
+  local event = table.remove(self.events, 1) or {}
+  return event[1], event[2], event[3]
 end
 
 --- The members of a topic.

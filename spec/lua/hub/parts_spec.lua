@@ -110,25 +110,35 @@ describe("what is pending", function()
 end)
 
 describe("presence", function()
+  -- What has happened since: "on_join room ana", ...
+  local function events(here)
+    local list = {}
+    for name, topic, member in function() return here:next_event() end do
+      list[#list + 1] = ("%s %s %s"):format(name, topic, tostring(member.id))
+    end
+    return list
+  end
+
   it("joins with the first connection of a member and leaves with the last", function()
     local here = presence.new()
     local ana = { id = "ana", name = "Ana" }
-    local joined, left = here:set("room", "ws1", ana, 1)
-    assert.same({ "ana", ana, 1 }, { joined.id, joined.info, joined.connections })
-    assert.is_nil(left)
-    assert.same({}, { here:set("room", "ws2", { id = "ana", name = "Ana 2" }, 2) })
+    here:set("room", "ws1", ana, 1)
+    local name, topic, member = here:next_event()
+    assert.same({ "on_join", "room", "ana", ana, 1 }, { name, topic, member.id, member.info, member.connections })
+    here:set("room", "ws2", { id = "ana", name = "Ana 2" }, 2)
     assert.same({ { id = "ana", info = { id = "ana", name = "Ana 2" }, connections = 2 } }, here:list("room"))
-    assert.same({}, { here:set("room", "ws1", nil) })
-    joined, left = here:set("room", "ws2", nil)
-    assert.same({ nil, "ana" }, { joined, left.id })
+    here:set("room", "ws1", nil)
+    assert.same({}, events(here))
+    here:set("room", "ws2", nil)
+    assert.same({ "on_leave room ana" }, events(here))
     assert.same({ 0, {} }, { here.members, here.by_topic })
   end)
 
   it("takes a connection for a member when it has no id", function()
     local here = presence.new()
-    local joined = here:set("room", "ws1", {}, 5)
-    assert.equal(5, joined.id)
-    assert.is_truthy(here:set("room", "ws2", { id = 5 }, 6)) -- somebody else
+    here:set("room", "ws1", {}, 5)
+    here:set("room", "ws2", { id = 5 }, 6) -- somebody else
+    assert.same({ "on_join room 5", "on_join room 5" }, events(here))
     assert.equal(2, here.members)
   end)
 
@@ -145,18 +155,19 @@ describe("presence", function()
   it("sees one become another, and stay the same", function()
     local here = presence.new()
     here:set("room", "ws1", { id = 1 })
-    local joined, left = here:set("room", "ws1", { id = 1, name = "new" })
-    assert.same({}, { joined, left })
+    here:set("room", "ws1", { id = 1, name = "new" })
     assert.equal("new", here:list("room")[1].info.name)
-    joined, left = here:set("room", "ws1", { id = 2 })
-    assert.same({ 2, 1, 1 }, { joined.id, left.id, here.members })
+    here:set("room", "ws1", { id = 2 })
+    assert.same({ "on_join room 1", "on_leave room 1", "on_join room 2" }, events(here))
+    assert.equal(1, here.members)
   end)
 
   it("does not mind those who are nobody", function()
     local here = presence.new()
-    assert.same({}, { here:set("room", "ws1", nil) })
+    here:set("room", "ws1", nil)
     here:set("room", "ws1", { id = 1 })
-    assert.same({}, { here:set("room", "ws2", nil) })
+    here:set("room", "ws2", nil)
+    assert.same({ "on_join room 1" }, events(here))
     assert.same({ 1, {} }, { #here:list("room"), here:list("other") })
   end)
 end)
