@@ -244,11 +244,7 @@ return function(duplex)
       key = message.key == nil and topic or topic .. " " .. tostring(message.key),
       offset = message.offset, epoch = message.epoch,
     }
-    if self.history and message.offset then
-      local now = self.clock()
-      self.history:add(topic, message.epoch,
-        { data = out.data, kind = out.kind, offset = message.offset, at = now }, now)
-    end
+    if message.offset then recovery.keep(self, out) end
     local name, ws_id = tostring(message.except):match("^(.*):(%d+)$")
     return delivery.send(self, out, name == self.name and self.by_id[tonumber(ws_id)] or nil)
   end

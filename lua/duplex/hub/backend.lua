@@ -15,11 +15,11 @@
 --       offset  an integer that counts the messages of the topic, without gaps
 --       epoch   a text; another one when the counting begins anew
 --     Both nil: the hub keeps no history of it. All hubs get the messages of one
---     topic in the same order, that of their offsets; a gap in them tells of lost
---     messages, and the hub forgets what was before it.
+--     topic in the same order, that of their offsets.
 --     A backend that was cut off delivers what it missed when it is back, or calls
 --     lost(topic), or lost() for all topics, before it delivers what came after: the
---     subscribers are told. It never waits and never raises either.
+--     subscribers are told, and a history that the hub keeps is forgotten. A gap in the
+--     offsets tells such a hub the same. It never waits and never raises either.
 --   backend:wants(pattern, wanted)  optional: somebody here subscribes to a pattern
 --     (true), or nobody does any more (false). Must not wait.
 --     A hub that keeps histories itself wants all, ">", from the beginning.

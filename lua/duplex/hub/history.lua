@@ -134,6 +134,16 @@ function methods:add(topic, epoch, entry, now)
   trim(self, now, one)
 end
 
+--- Is something missing between the topic's last message and one of that number?
+---@param topic string
+---@param epoch string
+---@param offset integer
+---@return boolean
+function methods:lacks(topic, epoch, offset)
+  local one = self.by_topic[topic]
+  return one ~= nil and one.epoch ~= nil and (one.epoch ~= epoch or one.offset + 1 ~= offset)
+end
+
 --- Does the topic have a message of that number by now?
 ---@param topic string
 ---@param epoch string

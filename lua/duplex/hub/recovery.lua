@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- What a subscriber has missed, or the last messages: from the history of the
--- hub, or from a backend that keeps one.
+-- What is kept for those who miss something, and what a subscriber has missed, or
+-- the last messages: from the history of the hub, or from a backend that keeps one.
 
 local ENTRY = 100 -- bytes that a message costs besides its data, about
 local MAX_EPOCH = 255 -- bytes
@@ -118,6 +118,16 @@ function recovery.lost(hub, topic)
   for _, one in ipairs(on_gap and concerned(hub, topic) or {}) do
     hub.call("on_gap", on_gap, one[1], one[2])
   end
+end
+
+--- Keeps a message that is delivered, if the hub has a history.
+---@param out { topic: string, data: string, kind: string, offset: integer, epoch: string }
+function recovery.keep(hub, out)
+  local lacks = hub.history and hub.history:lacks(out.topic, out.epoch, out.offset)
+  if lacks then recovery.lost(hub, out.topic) end
+  if not hub.history then return end -- any more, if on_gap has closed the hub
+  local now = hub.clock()
+  hub.history:add(out.topic, out.epoch, { data = out.data, kind = out.kind, offset = out.offset, at = now }, now)
 end
 
 return recovery

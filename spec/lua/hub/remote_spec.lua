@@ -169,6 +169,31 @@ describe("a hub over a backend elsewhere", function()
     assert.equal(4, #told)
   end))
 
+  it("sees from the numbers that messages are lost, if it keeps the history", run(function()
+    local here, told = remote(10)(), {}
+    here.read = nil
+    local hub
+    hub = duplex.hub {
+      backend = here, history = 10, log = false,
+      on_gap = function(ws, topic)
+        told[#told + 1] = topic
+        ws:try_send("lost")
+        if #told == 3 then hub:close() end
+      end,
+    }
+    local client, ws = duplex.pair()
+    hub:subscribe(ws, "t")
+    for _, one in ipairs { { 5, "e" }, { 6, "e" }, { 8, "e" }, { 9, "e" }, { 1, "f" }, { 2, "f" } } do
+      here.deliver("t", { data = one[2] .. one[1], offset = one[1], epoch = one[2] })
+    end
+    assert.same({ "e5", "e6", "lost", "e8", "e9", "lost", "f1", "f2" }, received(client))
+    assert.same({ "t", "t" }, told)
+    assert.is_false(hub:subscribe(ws, "t", { since = 9, epoch = "e" }).recovered)
+    assert.is_true(hub:subscribe(ws, "t", { since = 1, epoch = "f" }).recovered)
+    assert.equal(0, here.deliver("t", { data = "late", offset = 4, epoch = "f" }))
+    assert.same({ "f2", "lost" }, received(client)) -- and nothing of a hub that is closed
+  end))
+
   it("asks the backend with integers, whatever a peer has sent", run(function()
     local here = remote(5)()
     local hub = duplex.hub { backend = here }
