@@ -110,7 +110,8 @@ local HEAD_FAILURES = {
 
 local function refuse_head(self, ws, message, id, first)
   local status = HEAD_FAILURES[id]
-  if id == "TLS" then self.log("info", message, who(ws)) end
+  -- Whoever scans ports could fill stderr: only a program's function is told.
+  if id == "TLS" and self.detail then self.detail("info", message, who(ws)) end
   if message:find("max_header_bytes", 1, true) then status = 431 end
   if first then no_request(self, ws, message, id, status) end
   if not status or (id == "TIMEOUT" and not first) then return end
@@ -149,10 +150,10 @@ local function read_proxy_header(self, ws)
     return false
   end
   local ok, message, id = await(self, ws, core.proxy_header, "idle")
+  if id and id ~= "LOST" then self.log("warning", message, who(ws)) end
   if ok and self.tls then
     ok, message, id = secure.server(self.transport, self.tls, ws, true)
   end
-  if id and id ~= "LOST" then self.log("warning", message, who(ws)) end
   if not ok then no_request(self, ws, message, id == "HANDSHAKE" and "PROXY" or id) end
   return ok
 end

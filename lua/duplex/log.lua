@@ -37,12 +37,28 @@ function log.line(level, message, fields)
   return line
 end
 
---- The default: a line on stderr.
+-- Peers cause warnings, as many as they like: one a second is enough for people.
+local warned, left_out = nil, 0
+
+local function may_warn()
+  local now = os.time()
+  if now == warned then
+    left_out = left_out + 1
+    return false
+  end
+  if left_out > 0 then
+    io.stderr:write(("duplex: warning: %d more were left out\n"):format(left_out))
+  end
+  warned, left_out = now, 0
+  return true
+end
+
+--- The default: a line on stderr, of warnings at most one a second.
 ---@param level "debug"|"info"|"warning"|"error"
 ---@param message string
 ---@param fields? table<string, any>
 function log.stderr(level, message, fields)
-  if level == "debug" then return end
+  if level == "debug" or (level == "warning" and not may_warn()) then return end
   io.stderr:write(log.line(level, message, fields), "\n")
 end
 

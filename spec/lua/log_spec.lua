@@ -7,6 +7,7 @@ local each = require "spec.support.each"
 local log_lines = require "spec.support.lines"
 local peer = require "spec.support.peer"
 local run = require "spec.support.run"
+local secure = require "spec.support.secure_serve"
 
 local on_both = both.bound(it)
 
@@ -156,6 +157,46 @@ describe("the log of a server", function()
       assert.is_truthy(line:find("^\t") or line:find("^duplex: error: handler failed: no "), line)
     end
     assert.is_truthy(text:find("no \\x1b[31m \\xc2\\x9b[31m \\xe2\\x80\\xae \\xe2\\x81\\xa6 \195\188 address=", 1, true), text)
+  end))
+
+  it("on stderr has no line of TLS handshakes that fail", run(function()
+    local restore = on_stderr()
+    local server = assert(duplex.serve({ tls = secure.tls() }, each))
+    for _, garbage in ipairs { "GET / HTTP/1.1\r\n\r\n", "\22\3\1\0\5hello", "SSH-2.0-scan\r\n" } do
+      peer.connect(server.port):send(garbage):rest()
+    end
+    server:stop(1)
+    assert.equal("", restore())
+    assert.equal(3, server:metrics().handshakes.tls)
+  end))
+
+  it("tells at level info why a TLS handshake failed", run(function()
+    local log, lines = log_lines()
+    local server = secure.serve(nil, nil, { log = log })
+    peer.connect(server.port):send("\22\3\1\0\5hello"):rest()
+    server:stop(1)
+    assert.equal(1, #lines)
+    assert.equal("info", lines[1].level)
+    assert.matches("^TLS: ", lines[1].message)
+    assert.equal("127.0.0.1", lines[1].fields.address)
+  end))
+
+  it("on stderr has at most one warning a second, and how many were left out", run(function()
+    local clock, second = os.time, 1
+    os.time = function(...) return ... and clock(...) or second end -- luacheck: ignore 122
+    local restore = on_stderr()
+    local server = assert(duplex.serve({ origins = { "http://here" } }, each))
+    for n = 1, 21 do
+      if n == 21 then second = 2 end
+      assert.is_nil(duplex.connect(server.url, { headers = { Origin = "http://elsewhere/" .. n } }))
+    end
+    os.time = clock -- luacheck: ignore 122
+    local lines = {}
+    for line in restore():gmatch("[^\n]+") do lines[#lines + 1] = line end
+    assert.matches("origin=http://elsewhere/1$", lines[1])
+    assert.equal("duplex: warning: 19 more were left out", lines[2])
+    assert.matches("origin=http://elsewhere/21$", lines[3])
+    assert.equal(3, #lines)
   end))
 
   it("cuts what a page says of where it comes from", run(function()
