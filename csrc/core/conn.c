@@ -365,7 +365,8 @@ static dx_error count_control(dx_conn *c, uint8_t opcode, size_t n,
 }
 
 /* The next event that somebody may want; an end is only noted. */
-static dx_kind step(dx_conn *c, dx_event *ev, double now) {
+static inline __attribute__((always_inline)) dx_kind
+step(dx_conn *c, dx_event *ev, double now) {
   while (!c->over) {
     dx_kind kind = dx_reader_next(&c->reader, c->limits, dx_conn_spare(c), ev);
     dx_error e = DX_OK;
@@ -399,6 +400,8 @@ static dx_kind step(dx_conn *c, dx_event *ev, double now) {
       if (!e)
         return DX_WANT;
       break;
+    case DX_LATER:
+      return DX_LATER;
     case DX_FAILED:
       e = (dx_error)c->reader.error;
       break;
@@ -413,23 +416,29 @@ int dx_conn_hungry(const dx_conn *c) {
          !dx_queue_full(c->queue, c->limits);
 }
 
-void dx_conn_pump(dx_conn *c, double now) {
+int dx_conn_pump_turn(dx_conn *c, double now) {
   if (c->state == DX_HANDSHAKE)
-    return;
+    return 0;
   while (c->state != DX_CLOSED && !c->over &&
          !dx_queue_full(c->queue, c->limits)) {
     dx_event ev;
     dx_kind kind = step(c, &ev, now);
-    if (kind == DX_WANT)
-      return;
+    if (kind == DX_WANT || kind == DX_LATER)
+      return kind == DX_LATER;
     if (kind != DX_FAILED && dx_queue_push(&c->queue, kind, &ev))
       c->over = DX_ERR_NO_MEMORY;
   }
   if (c->over && dx_queue_length(c->queue) == 0)
     finish(c);
+  return 0;
 }
 
-dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now) {
+void dx_conn_pump(dx_conn *c, double now) {
+  while (dx_conn_pump_turn(c, now))
+    ;
+}
+
+dx_kind dx_conn_next_turn(dx_conn *c, dx_event *ev, double now) {
   if (c->asked)
     return DX_FAILED;
   dx_kind kind = c->queue ? dx_queue_pop(&c->queue, ev) : DX_WANT;
@@ -440,6 +449,14 @@ dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now) {
   kind = step(c, ev, now);
   if (kind == DX_FAILED)
     finish(c);
+  return kind;
+}
+
+dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now) {
+  dx_kind kind;
+  do {
+    kind = dx_conn_next_turn(c, ev, now);
+  } while (kind == DX_LATER);
   return kind;
 }
 

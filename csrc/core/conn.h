@@ -138,11 +138,15 @@ int dx_conn_compress(dx_conn *c, const dx_deflate_params *agreed);
 /* The handshake is done: frames from now on. */
 void dx_conn_open(dx_conn *c, double now);
 
-/* The next message or piece, or DX_WANT, or DX_FAILED: over, see c->error.
+/* The next message or piece, or DX_WANT, or DX_FAILED: over, see c->error; of
+ * those who take turns with others also DX_LATER.
  * Control frames are answered on the way and never returned. */
+dx_kind dx_conn_next_turn(dx_conn *c, dx_event *ev, double now);
 dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now);
 
-/* Do what can be done while nobody takes messages. */
+/* Do what can be done while nobody takes messages; or some of it, and return 1:
+ * others first. */
+int dx_conn_pump_turn(dx_conn *c, double now);
 void dx_conn_pump(dx_conn *c, double now);
 
 /* Answer a close frame or an error now, although messages before it were not

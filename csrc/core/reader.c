@@ -20,10 +20,12 @@ enum { AT_HEAD, IN_PAYLOAD, FINISHED, BROKEN };
 #define AT_FIRST ((size_t)1024 * 1024)
 
 /* Of a compressed message: what is set aside at first, in multiples of its
- * bytes, what is handed out at a time in pieces, and how much more than twice
- * max_message may be on the wire. */
+ * bytes, what is handed out at a time in pieces, what is inflated at a time, a
+ * millisecond's work, and how much more than twice max_message may be on the
+ * wire. */
 #define INFLATE_FIRST 4
 #define INFLATE_PIECE ((size_t)64 * 1024)
+#define INFLATE_TURN ((size_t)256 * 1024)
 #define COMPRESSED_MORE ((size_t)64 * 1024)
 
 void dx_reader_lend(dx_reader *r, uint8_t *p, size_t n) {
@@ -277,6 +279,8 @@ static int inflate_some(dx_reader *r, const dx_limits *limits, dx_spare *spare,
   uint8_t *out = inflate_room(r, limits, spare, &room, &probe);
   if (out == NULL)
     return -DX_ERR_NO_MEMORY;
+  if (room > INFLATE_TURN)
+    room = INFLATE_TURN;
   dx_span f = {r->in, n, out, room};
   int whole = !r->pieces && last && r->fragments == 1 && n == r->length;
   int done = dx_inflate(d, &f, last, whole);
@@ -314,12 +318,15 @@ DX_APART static dx_kind compressed_payload(dx_reader *r,
     d->clear = n;
   }
   int done;
+  uint64_t turn = d->inflated + INFLATE_TURN;
   do {
     n = r->left < r->n ? (size_t)r->left : r->n;
     done = inflate_some(r, limits, spare, n, r->fin && n == r->left);
-  } while (done == 0 && !r->pieces);
+  } while (done == 0 && !r->pieces && (r->n == 0 || d->inflated < turn));
   if (done < 0)
     return fail(r, (dx_error)-done);
+  if (done == 0 && !r->pieces)
+    return DX_LATER;
   size_t made = dx_buffer_length(r->body);
   uint8_t *p = dx_buffer_bytes(r->body);
   if (done && r->left == 0) {

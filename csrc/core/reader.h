@@ -18,6 +18,7 @@
 typedef enum dx_kind {
   DX_FAILED = -1, /* for good: the object says why */
   DX_WANT = 0,    /* all input is used up, more is needed */
+  DX_LATER,       /* much was inflated, and input is left: others first */
   DX_MESSAGE,     /* a whole message */
   DX_PIECE,       /* some of a message, when 'pieces' is set; 'last' tells */
   DX_GOT_PING,

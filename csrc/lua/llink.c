@@ -30,9 +30,11 @@ void llink_input(dx_link *l) {
     if (reader->co) /* the main thread goes on by itself */
       ltask_run(loop, reader);
   }
-  /* The connection may have gone meanwhile, and the link with it. */
-  if (l->conn && l->conn->state != DX_HANDSHAKE && l->reader == NULL)
-    dx_conn_pump(l->conn, loop->net.now);
+  /* The connection may have gone meanwhile, and the link with it.  A reader
+   * that let others go first is not to be overtaken. */
+  if (l->conn && l->conn->state != DX_HANDSHAKE && l->reader == NULL &&
+      (loop->paused || dx_conn_pump_turn(l->conn, loop->net.now)))
+    dx_link_later(l);
   if (l->conn && l->waiters)
     ltask_wake_all(loop, (ltask **)&l->waiters, WAIT_CHANGE, LWOKEN);
 }
@@ -113,9 +115,15 @@ static int receive_k(lua_State *L, int status, lua_KContext ctx);
 /* However many messages came at once, others have their turn after so long. */
 #define TURN_AT_MOST 0.004 /* seconds */
 
+/* To look at the clock costs something too: it is done after so many bytes, of
+ * which each message counts some more. */
+#define LOOK_AFTER ((size_t)32 * 1024)
+#define A_MESSAGE ((size_t)4 * 1024)
+
 static int is_over_time(lua_State *L, lloop *loop, double deadline) {
-  if (++loop->taken % 8) /* to look at the clock costs something too */
+  if (loop->taken < LOOK_AFTER)
     return 0;
+  loop->taken = 0;
   const ltask *t = loop->current;
   double now = dx_loop_clock();
   return now - loop->net.now > TURN_AT_MOST && deadline > now && t &&
@@ -135,15 +143,16 @@ static int receive(lua_State *L, lloop *loop, lconn *c, ltask *t,
                    double deadline) {
   dx_event ev;
   dx_link *l;
+again:
   if (is_over_time(L, loop, deadline))
     return ltask_pause(L, loop, loop->current, deadline, (lua_KContext)c,
                        receive_k);
-again:
   l = c->transport;
-  dx_kind kind = dx_conn_next(&c->conn, &ev, loop->net.now);
+  dx_kind kind = dx_conn_next_turn(&c->conn, &ev, loop->net.now);
   if (l)
     dx_link_touch(l);
   if (kind == DX_MESSAGE) {
+    loop->taken += ev.n + A_MESSAGE;
     lua_pushlstring(L, (const char *)ev.data, ev.n);
     lua_pushvalue(L,
                   lua_upvalueindex(ev.opcode == DX_TEXT ? UP_TEXT : UP_BINARY));
@@ -154,6 +163,10 @@ again:
                          "finish it");
   if (kind == DX_FAILED)
     return report_end(L, loop, c);
+  if (kind == DX_LATER) {
+    loop->taken = LOOK_AFTER;
+    goto again;
+  }
   if (l == NULL)
     return lconn_failure(L, c, DX_ERR_LOST);
   if (t == NULL)
@@ -206,6 +219,14 @@ static int method_messages(lua_State *L) {
 
 /* ---- messages out ---- */
 
+/* It takes time, too: to compress it, above all. */
+static dx_error put_large(dx_link *l, dx_conn *c, const dx_message *m) {
+  loop_of(l)->taken += m->n;
+  if (c->server && !m->frame && !dx_conn_deflates(c, m->n, m->how))
+    return dx_link_put_large(l, m);
+  return dx_conn_put_message(c, m);
+}
+
 static int send_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   lconn *c = (lconn *)ctx;
@@ -227,9 +248,8 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
   dx_message m;
   lmessage_get(L, 2, &m);
   m.how = c->conn.reader.deflate ? lmessage_how(L, 4) : 0;
-  if (l && m.n >= DX_LARGE && c->conn.server && !m.frame &&
-      !dx_conn_deflates(&c->conn, m.n, m.how))
-    e = dx_link_put_large(l, &m);
+  if (l && m.n >= DX_LARGE)
+    e = put_large(l, &c->conn, &m);
   else
     e = dx_conn_put_message(&c->conn, &m);
   if (e)

@@ -60,7 +60,7 @@ typedef struct lloop {
   uv_signal_t interrupts[2]; /* SIGINT and SIGTERM, while run() runs */
   int signal;                /* one of these that came */
   uv_signal_t *signals[8];   /* those that signal() was asked for */
-  uint32_t taken; /* messages since an event: to look at the clock sometimes */
+  size_t taken;          /* bytes since the clock was looked at, see llink.c */
   uint8_t signals_came;  /* and that nobody has taken yet, by bit */
   ltask *signal_waiters; /* list; 'what' has their bits */
 } lloop;

@@ -109,6 +109,10 @@ void dx_link_touch_crowd(dx_link *l) {
   loop->dirty_end = l;
 }
 
+void dx_link_later(dx_link *l) {
+  l->later = !dx_timers_set(&loop_of(l)->timers, &l->timer, loop_of(l)->now);
+}
+
 /* ---- links: sending ---- */
 
 /* Sending failed for good.  What the peer sent before may still be read, and
@@ -382,7 +386,8 @@ static void tend(dx_link *l) {
     return;
   }
   /* The queue has room again, or who waits for a message has to be told. */
-  if ((c->state > DX_HANDSHAKE && dx_conn_unread(c) && dx_conn_hungry(c)) ||
+  if ((c->state > DX_HANDSHAKE && dx_conn_unread(c) && !l->later &&
+       dx_conn_hungry(c)) ||
       (c->asked && l->reader)) {
     loop_of(l)->hooks->input(l);
     dx_link_touch(l); /* pongs may have to be sent, or it may be gone */
@@ -654,6 +659,7 @@ static void link_expired(dx_link *l) {
     close_link(l);
     return;
   }
+  l->later = 0;
   if (loop_of(l)->now >= dx_conn_due(c)) {
     dx_conn_expire(c, loop_of(l)->now);
     loop_of(l)->hooks->input(l);

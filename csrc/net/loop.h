@@ -68,6 +68,7 @@ struct dx_link {
   uint8_t shut;        /* we said that we send no more */
   uint8_t wants_drain; /* somebody waits for 'drained' */
   uint8_t closed;      /* being freed */
+  uint8_t later;       /* what is unread waits for the timer */
 };
 
 struct dx_loop {
@@ -124,6 +125,9 @@ void dx_link_touch(dx_link *link);
 
 /* The same for one of many that get a message: others do not wait for them. */
 void dx_link_touch_crowd(dx_link *link);
+
+/* There is input to go on with when others had their turn. */
+void dx_link_later(dx_link *link);
 
 /* The connection goes away now, whatever state it is in. */
 void dx_link_drop(dx_link *link);

@@ -165,6 +165,7 @@ function connection.class(host, transport)
 
   local streams = streaming(host, transport, extra)
   local drain, send_source = streams.drain, streams.send_source
+  local take_turns, took = streams.take_turns, streams.took
 
   -- The end is reported at once; but whoever asks again and again, in a loop
   -- that does not look at the results, must let the others run.
@@ -183,8 +184,10 @@ function connection.class(host, transport)
   function methods.receive(ws, timeout)
     local deadline = deadline_of(timeout, now)
     while true do
+      take_turns()
       local data, kind, last = core.next(ws, now())
       if data then
+        took(#data)
         if not last then
           error("this message was begun with receive_to, which has to finish it", 2)
         end

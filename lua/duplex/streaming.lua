@@ -4,14 +4,29 @@
 
 local core = require "duplex.core"
 
+-- Few bytes may inflate to many: others get their turn after so many. To compress
+-- one takes as long as to inflate eight or more.
+local TURN, COMPRESSING = 1048576, 8
+
 --- What a class of connections needs for them.
 ---@param host table
 ---@param transport table see connection.lua
 ---@param extra fun(ws: duplex.Connection): table what few connections need
----@return table receive_to, send_source, drain
+---@return table receive_to, send_source, drain, take_turns, took
 return function(host, transport, extra)
   local now, wait = host.now, transport.wait
   local flush = transport.flush or function() end
+
+  local taken = 0 -- bytes, by all connections, since others had their turn
+
+  -- Before a message, or a piece of one, is taken: that loses nothing.
+  local function take_turns()
+    if taken < TURN then return end
+    taken = 0
+    if host.sleep and host.can_wait() then host.sleep(0) end
+  end
+
+  local function took(size) taken = taken + size end
 
   -- How much of a message was given in pieces, nil between messages.
   local function received(ws) return extra(ws).received end
@@ -22,6 +37,7 @@ return function(host, transport, extra)
     local had = received(ws)
     local size = (had or 0) + #data
     if had or not last then extra(ws).received = not last and size or nil end
+    took(#data)
     if data ~= "" then sink(data) end
     return size
   end
@@ -32,6 +48,7 @@ return function(host, transport, extra)
     end
     core.pieces(ws, true)
     while true do
+      take_turns()
       local data, kind, last = core.next(ws, now())
       flush(ws)
       if data then
@@ -78,7 +95,9 @@ return function(host, transport, extra)
 
   local function send_pieces(ws, source, kind, options)
     local first, text = true, kind ~= "binary" and 0 or nil
+    local weight = core.extensions(ws) ~= "" and COMPRESSING or 1
     while true do
+      take_turns()
       local piece = source()
       if piece ~= nil and type(piece) ~= "string" then
         error("a source must return strings, then nil; got " .. type(piece), 0)
@@ -95,6 +114,7 @@ return function(host, transport, extra)
       end
       if not ok then return nil, message, id end
       if piece == nil then return true end
+      took(#piece * weight)
       first = false
     end
   end
@@ -120,5 +140,6 @@ return function(host, transport, extra)
     error(ok, 0)
   end
 
-  return { receive_to = receive_to, send_source = send_source, drain = drain }
+  return { receive_to = receive_to, send_source = send_source, drain = drain,
+    take_turns = take_turns, took = took }
 end

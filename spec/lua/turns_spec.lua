@@ -1,0 +1,138 @@
+-- SPDX-License-Identifier: MIT
+-- While one connection's messages inflate to many bytes, or are compressed, others
+-- have their turn. What counts turns here is a task that always sleeps for nothing.
+
+local both = require "spec.support.both"
+local duplex = require "duplex"
+local run = require "spec.support.run"
+
+local on_both = both.bound(it)
+
+local MIB = 1048576
+local BOMB = ("\0"):rep(8 * MIB)
+local OPTIONS = { compression = true, max_message = #BOMB, log = false }
+
+-- Calls body(client, turns) with a server whose handler is 'handler(ws, turns)';
+-- turns() is how many there were so far. Waits for the handler.
+local function play(bound, handler, body)
+  local count, over = 0, false
+  local function turns() return count end
+  duplex.spawn(function()
+    while not over do
+      duplex.sleep(0)
+      count = count + 1
+    end
+  end)
+  local done = duplex.event()
+  local server = assert(bound.serve(OPTIONS, function(ws)
+    handler(ws, turns)
+    done:set()
+  end))
+  local client = assert(bound.connect(server.url, OPTIONS))
+  body(client, server)
+  assert(done:wait(10))
+  over = true
+  server:stop(0)
+end
+
+describe("others have their turn", function()
+  on_both("between messages that inflate far", function(bound)
+    local had
+    play(bound, function(ws, turns)
+      assert(ws:receive())
+      local before = turns()
+      for _ = 1, 2 do assert.equal(#BOMB, #assert(ws:receive())) end
+      had = turns() - before
+    end, function(client)
+      local message = duplex.prepare(BOMB, "binary")
+      client:send("go")
+      for _ = 1, 2 do client:send(message) end
+    end)
+    assert.is_true(had > 0)
+  end)
+
+  it("while one does", run(function()
+    local had
+    play(duplex, function(ws, turns)
+      assert(ws:receive())
+      local before = turns()
+      assert.equal(BOMB, (ws:receive()))
+      had = turns() - before
+    end, function(client)
+      client:send("go")
+      client:send(BOMB, "binary")
+    end)
+    assert.is_true(had > 0)
+  end))
+
+  it("while one does that nobody receives, of which there is one at a time", run(function()
+    local seen, leave = 0, duplex.event()
+    play(duplex, function(ws)
+      leave:wait()
+      assert.equal("go", (ws:receive()))
+      assert.equal(BOMB, (ws:receive()))
+    end, function(client, server)
+      client:send("go")
+      client:send(BOMB, "binary")
+      local messages
+      repeat
+        duplex.sleep(0)
+        messages = server:metrics().queue.messages
+        if messages == 1 then seen = seen + 1 end
+      until messages == 2
+      leave:set()
+    end)
+    assert.is_true(seen > 3, seen)
+  end))
+
+  on_both("while one is received in pieces", function(bound)
+    local had, size = nil, 0
+    play(bound, function(ws, turns)
+      assert(ws:receive())
+      local before = turns()
+      assert.equal(#BOMB, (ws:receive_to(function(piece) size = size + #piece end)))
+      had = turns() - before
+    end, function(client)
+      client:send("go")
+      client:send(BOMB, "binary")
+    end)
+    assert.equal(#BOMB, size)
+    assert.is_true(had >= 4, had)
+  end)
+
+  on_both("while a message is compressed whose source gives pieces", function(bound)
+    local had
+    play(bound, function(ws, turns)
+      assert(ws:receive())
+      local before, left, piece = turns(), 128, ("\0"):rep(16384)
+      assert(ws:send(function()
+        left = left - 1
+        return left >= 0 and piece or nil
+      end, "binary"))
+      had = turns() - before
+      assert(ws:receive())
+    end, function(client)
+      client:send("go")
+      assert.equal(2 * MIB, #assert(client:receive(5)))
+      client:send("done")
+    end)
+    assert.is_true(had >= 4, had)
+  end)
+
+  it("between large messages that are compressed", run(function()
+    local had
+    play(duplex, function(ws, turns)
+      assert(ws:receive())
+      local before, text = turns(), ("to be or not to be "):rep(50000)
+      for _ = 1, 6 do
+        assert(ws:receive())
+        assert(ws:send(text))
+      end
+      had = turns() - before
+    end, function(client)
+      for _ = 1, 7 do client:send("more") end
+      for _ = 1, 6 do assert(client:receive(5)) end
+    end)
+    assert.is_true(had > 0)
+  end))
+end)
