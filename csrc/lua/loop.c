@@ -2,6 +2,7 @@
  * loop.c - the module duplex.loop: the native host's scheduler for Lua.  What
  * waits for descriptors is in llink.c and lsocket.c. */
 #include "../core/version.h"
+#include "../net/interrupt.h"
 #include "llink.h"
 
 #include <errno.h>
@@ -161,6 +162,7 @@ static void catch_signal(lua_State *L, lloop *loop, int i) {
   uv_signal_start(handle, signal_came, signals[i].number);
   uv_unref((uv_handle_t *)handle);
   loop->signals[i] = handle;
+  dx_interrupt_leave(signals[i].number);
 }
 
 static int signal_k(lua_State *L, int status, lua_KContext ctx);
@@ -421,12 +423,18 @@ static int loop_stopping(lua_State *L) {
   return 0;
 }
 
-static void interrupted(uv_signal_t *handle, int number) {
-  lloop *loop = handle->data;
+/* Does the program take care of it itself? */
+static int is_caught(const lloop *loop, int number) {
   for (int i = 0; i < SIGNALS; i++)
     if (signals[i].number == number && loop->signals[i])
-      return; /* the program takes care of it itself */
-  loop->signal = number;
+      return 1;
+  return 0;
+}
+
+static void interrupted(uv_signal_t *handle, int number) {
+  lloop *loop = handle->data;
+  if (!is_caught(loop, number))
+    loop->signal = number;
 }
 
 /* interrupts(fn or nil): call fn(number) in a task for SIGINT and SIGTERM */
@@ -439,10 +447,14 @@ static int loop_interrupts(lua_State *L) {
   lua_setiuservalue(L, 1, LLOOP_SIGNAL);
   static const int numbers[2] = {SIGINT, SIGTERM};
   for (int i = 0; i < 2; i++) {
-    if (on)
+    if (on) {
       uv_signal_start(&loop->interrupts[i], interrupted, numbers[i]);
-    else
+      if (!is_caught(loop, numbers[i]))
+        dx_interrupt_watch(numbers[i]);
+    } else {
+      dx_interrupt_leave(numbers[i]);
       uv_signal_stop(&loop->interrupts[i]);
+    }
   }
   return 0;
 }

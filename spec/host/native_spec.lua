@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 local duplex = require "duplex"
 local applies = require "spec.support.applies"
+local process = require "spec.support.process"
 local run = require "spec.support.run"
 
 -- What fn() writes on standard error.
@@ -268,6 +269,46 @@ describe("duplex.pcall", function()
   it("works at top level too, outside any task", function()
     assert.same({ true, true }, { duplex.pcall(duplex.sleep, 0.001) })
     assert.same({ false, "no" }, { duplex.pcall(error, "no", 0) })
+  end)
+end)
+
+describe("a task that computes", function()
+  -- Signals were only noted for the next turn of the loop, the second one too.
+  it("is killed by the second signal", function()
+    local program = process.lua { "-e", [[
+      local duplex = require "duplex"
+      duplex.run(function()
+        print "computing"
+        io.stdout:flush()
+        while true do end
+      end)]] }
+    assert.equal("computing", program:line())
+    for _, name in ipairs { "INT", "TERM" } do os.execute(("kill -%s %d"):format(name, program.pid)) end
+    assert.is_nil(program:line()) -- the end of its output
+    assert.equal("signal", (program:kill()))
+  end)
+
+  it("is not disturbed by the first one, and has the loop stop behind it", function()
+    local go = os.tmpname()
+    os.remove(go)
+    local program = process.lua { "-e", (([[
+      local duplex = require "duplex"
+      duplex.run(function()
+        print "computing"
+        io.stdout:flush()
+        repeat local file = io.open(GO) until file
+        print "done"
+        local _, _, id = duplex.sleep(5)
+        print(id)
+      end)]]):gsub("GO", ("%q"):format(go))) }
+    assert.equal("computing", program:line())
+    os.execute(("kill -INT %d"):format(program.pid))
+    io.open(go, "w"):close()
+    assert.equal("done", program:line())
+    assert.equal("STOPPED", program:line())
+    assert.is_nil(program:line())
+    assert.same({ "exit", 0 }, { program:kill() })
+    os.remove(go)
   end)
 end)
 
