@@ -110,6 +110,8 @@ DX_APART static dx_error append_message(dx_conn *c, dx_buffer *b, uint8_t first,
   dx_buffer_clear(&z, dx_conn_spare(c));
   if (e) {
     d->stale = 1; /* our compressor may have seen what nobody will get */
+    if (first & 15 && !(first & DX_FIN))
+      d->running = 0; /* that message has not begun */
     return e;
   }
   dx_deflate_count_out(d, c->limits->totals, n, size);
