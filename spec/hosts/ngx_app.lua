@@ -158,6 +158,31 @@ function app.stay()
   ngx.say(select(3, client:receive()), " ", client.state)
 end
 
+--- The same, where nobody listens: it waits to connect again.
+function app.away()
+  local client = duplex.reconnect("ws://127.0.0.1:1/", { first = 60, max = 60, log = false })
+  ngx.say("waiting")
+  ngx.flush(true)
+  ngx.say(select(3, client:receive()), " ", client.state)
+end
+
+--- Sleeps for a minute, or until the worker is to exit.
+function app.nap()
+  ngx.say("asleep")
+  ngx.flush(true)
+  ngx.say(select(3, duplex.sleep(60)))
+end
+
+--- What is to happen when the worker exits, while a task keeps that from it for a
+--- while: into the error log.
+function app.last()
+  duplex.on_stop(function(grace)
+    duplex.sleep(0)
+    ngx.log(ngx.NOTICE, "on_stop was called with ", grace)
+  end)
+  duplex.upgrade(function() ngx.sleep(1.5) end)
+end
+
 function app.running() ngx.say(ngx.timer.running_count()) end
 
 function app.collect()

@@ -17,7 +17,8 @@ local describe = applies.where(not nginx.lacks, nginx.lacks, describe)
 local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
 local NAMES = { "echo", "chat", "push", "flood", "close", "idle", "busy", "asleep", "stats", "ask", "fail", "failing_task",
   "exit", "collect", "much", "context", "address", "timers", "slow", "running", "misuse", "room", "say",
-  "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay", "later", "page" }
+  "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay", "later", "page",
+  "away", "nap", "last" }
 
 local function locations()
   local list = { "location / { " .. APP:format("echo") .. " }" }
@@ -349,6 +350,39 @@ describe("nginx:", function()
     assert.equal("f\r\nSTOPPED closed\n\r\n", peer:read(20))
     peer:close()
     gone(self, old)
+  end)
+
+  -- What a location says when the worker is to exit, in chunks.
+  local function said_at_exit(path, first, last)
+    local peer = raw.tcp(self.port)
+    peer:write("GET " .. path .. " HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert.truthy(peer:head():find("^HTTP/1.1 200 "))
+    assert.equal(first, peer:read(#first))
+    local old = self:workers()[1]
+    self:signal("HUP")
+    assert.equal(last, peer:read(#last))
+    peer:close()
+    gone(self, old)
+  end
+
+  it("a client that waits to connect again ends with its worker", function()
+    said_at_exit("/away", "8\r\nwaiting\n\r\n", "f\r\nSTOPPED closed\n\r\n")
+  end)
+
+  it("who sleeps learns that the worker is to exit", function()
+    said_at_exit("/nap", "7\r\nasleep\n\r\n", "8\r\nSTOPPED\n\r\n")
+  end)
+
+  it("a function of on_stop is called once, and may wait", function()
+    local peer = connect(self, "/last")
+    local old = self:workers()[1]
+    self:signal("HUP")
+    assert.equal(1001, (peer:until_close()))
+    peer:send(0x88, bytes.close(1001))
+    peer:close()
+    gone(self, old)
+    local _, count = self:log():gsub("on_stop was called with 10", "")
+    assert.equal(1, count)
   end)
 
   it("what was sent before the end comes whole", function()

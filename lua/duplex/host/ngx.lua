@@ -12,6 +12,7 @@ local tasks = require "duplex.host.ngx_tasks"
 local ngx = rawget(_G, "ngx")
 
 local LOOK = 10 -- seconds between looks for requests that were cut off
+local GRACE = 10 -- seconds, as of stop on other hosts; worker_shutdown_timeout is not known
 local WAITS = { rewrite = true, access = true, content = true, timer = true,
   ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true }
 -- Sockets of other programs that wait for their next use are not for us.
@@ -23,7 +24,6 @@ for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "c
   host[name] = tasks[name]
 end
 
-host.stoppers = {} -- what else to call when the worker exits
 -- Connections made here, by id. Weak keys would show finalized ones too.
 host.clients = setmetatable({}, { __mode = "v" })
 
@@ -78,7 +78,10 @@ local function bury(ws, s)
 end
 
 local function all_go_away()
-  for _, fn in pairs(host.stoppers) do host.brief(fn, tasks.log_failure, 0) end
+  for key, fn in pairs(host.stoppers) do
+    host.stoppers[key] = nil -- looked at every second: once is enough
+    host.brief(fn, tasks.log_failure, GRACE)
+  end
   for ws in pairs(live) do go_away(ws) end
   tasks.hold(0)
 end
@@ -92,8 +95,15 @@ local function watch(premature)
   end
   tasks.begin()
   if looks and looks < tasks.now() + LOOK / 2 then looks = nil end -- it was this one
-  looks = next(live) and tasks.timer(looks, LOOK, watch)
+  looks = (next(live) or next(host.stoppers)) and tasks.timer(looks, LOOK, watch)
 end
+
+-- What else to call when the worker exits. A client that waits to connect again
+-- has no connection that would have it watched.
+host.stoppers = setmetatable({}, { __newindex = function(stoppers, key, fn)
+  rawset(stoppers, key, fn)
+  if fn then looks = tasks.timer(looks, LOOK, watch) end
+end })
 
 -- Should nginx have dropped one of these timers.
 function tasks.look()

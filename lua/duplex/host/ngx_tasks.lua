@@ -14,6 +14,8 @@ local ngx = rawget(_G, "ngx")
 local FOREVER = 1000000 -- seconds
 local HELD, UNUSED = 1, 0.1 -- seconds between looks whether the pool can end
 local LATE = 1 -- seconds after which a timer that has not begun was dropped
+local SLICE = 1 -- seconds that a sleeper may take to learn that the worker is to exit
+local SHORTEST = 0.001 -- seconds: nginx knows nothing shorter
 local TURN = 0.1 -- seconds to wait for one that has nothing to do but begin
 local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error = ngx.ERR }
 
@@ -174,7 +176,12 @@ end
 
 function tasks.sleep(seconds)
   options.seconds(seconds, "seconds must be a number")
-  if seconds > 0 then ngx.sleep(seconds) else next_turn() end
+  local deadline = tasks.now() + seconds
+  if seconds <= 0 then next_turn() end
+  while seconds > 0 do
+    ngx.sleep(math.max(SHORTEST, ngx.worker.exiting() and 0 or math.min(seconds, SLICE)))
+    seconds = ngx.worker.exiting() and 0 or deadline - tasks.now()
+  end
   if not ngx.worker.exiting() then return true end
   return failure.of("STOPPED", "the worker of nginx is stopping")
 end
