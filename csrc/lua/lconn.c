@@ -50,8 +50,11 @@ lshared *lconn_shared(lua_State *L) {
 }
 
 static void settings_leave(lsettings *s) {
-  if (s && --s->users == 0)
+  while (s && --s->users == 0) {
+    lsettings *counter = s->counter;
     free(s);
+    s = counter;
+  }
 }
 
 static int settings_gc(lua_State *L) {
@@ -88,10 +91,13 @@ static void read_compression(lua_State *L, dx_deflate_params *p) {
   p->threshold = (uint32_t)number_field(L, "threshold");
 }
 
-/* settings(options) -> settings for connection(); the options were checked by
- * options.lua, which is where names, units and defaults are. */
+/* settings(options, counter) -> settings for connection(); the options were
+ * checked by options.lua, which is where names, units and defaults are.  What
+ * passes is counted in the settings 'counter', if there are such. */
 static int settings_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
+  lsettings **counter =
+      lua_isnoneornil(L, 2) ? NULL : luaL_checkudata(L, 2, LSETTINGS);
   lsettings **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   if (luaL_newmetatable(L, LSETTINGS)) {
@@ -107,6 +113,11 @@ static int settings_new(lua_State *L) {
   lua_pushvalue(L, 1);
   dx_limits *l = &s->limits;
   l->totals = &s->totals;
+  if (counter) {
+    s->counter = *counter;
+    s->counter->users++;
+    l->totals = &s->counter->totals;
+  }
   l->max_message = (uint64_t)number_field(L, "max_message");
   l->max_header_bytes = (size_t)number_field(L, "max_header_bytes");
   l->max_queue_bytes = (size_t)number_field(L, "max_queue_bytes");

@@ -24,7 +24,8 @@ enum { LCONN_UNTOLD, LCONN_HTTP, LCONN_HTTPS }; /* lconn.scheme */
 typedef struct lsettings {
   dx_limits limits;              /* first: conn.limits points here */
   dx_deflate_params compression; /* what to offer or accept */
-  dx_totals totals;              /* limits.totals points here */
+  dx_totals totals;              /* limits.totals points here, ... */
+  struct lsettings *counter;     /* or to its totals; NULL, or used by this */
   size_t users;
 } lsettings;
 

@@ -87,7 +87,7 @@ end
 ---  whole program
 
 --- All there is, now.
----@param server duplex.Server
+---@param server duplex.Server|table counts, settings, connections and handshakes of one
 ---@return duplex.Metrics
 function metrics.collect(server)
   local counts, totals = server.counts, core.totals(server.settings)
@@ -145,10 +145,11 @@ end
 
 --- The same in Prometheus' text format.
 ---@param all duplex.Metrics
+---@param labels? table<string, any> of all samples
 ---@return string
-function metrics.text(all)
+function metrics.text(all, labels)
   local trips = all.round_trips
-  return prometheus.text {
+  local families = {
     gauge("connections", "Open WebSocket connections.", all.connections.open),
     gauge("handshakes_in_progress", "Connections without a first request yet.",
       all.connections.handshaking),
@@ -168,6 +169,24 @@ function metrics.text(all)
       { buckets = trips, count = trips.count, sum = trips.sum } },
     samples(counter("failures", "Errors in code of the program."), all.failures, "where"),
   }
+  for _, family in ipairs(families) do
+    for _, sample in ipairs(family) do
+      sample.labels = sample.labels or {}
+      for name, value in pairs(labels or {}) do sample.labels[name] = value end
+    end
+  end
+  return prometheus.text(families)
+end
+
+--- What a program asks for.
+---@param server table see collect
+---@param format? "prometheus"
+---@param labels? table<string, any> of the text
+---@return duplex.Metrics|string
+function metrics.report(server, format, labels)
+  prometheus.check(format, 3)
+  local all = metrics.collect(server)
+  return format and metrics.text(all, labels) or all
 end
 
 return metrics

@@ -11,6 +11,7 @@ local forwarded = require "duplex.forwarded"
 local handshake = require "duplex.handshake"
 local host = require "duplex.host.ngx"
 local log = require "duplex.log"
+local metrics = require "duplex.metrics"
 local options = require "duplex.options"
 local report = require "duplex.report"
 
@@ -26,6 +27,8 @@ for _, row in ipairs(options.rows) do defaults[row.name] = row.default end
 
 -- Whose handlers run in this worker, and how many sockets these hold.
 local connections, count = {}, 0
+-- What they have done: each upgrade may have options of its own, one place counts.
+local counts, totals = metrics.new(), core.settings {}
 
 local function arrived() end -- handshakes are not counted: nginx has had them
 
@@ -68,6 +71,7 @@ end
 local function forget(s)
   connections[s.ws] = nil
   count = count - 1
+  metrics.closed(counts, s.ws)
 end
 
 local function nothing_left() end
@@ -92,6 +96,7 @@ local function ending(write_log, detail)
   local began = host.now()
   return function(failure, ws)
     if failure then
+      counts.failures.handlers = counts.failures.handlers + 1
       log.failure(write_log, "handler failed", failure,
         { connection = ws.id, address = ws.address })
     end
@@ -114,6 +119,8 @@ function duplex.upgrade(given, handler)
   elseif ngx.is_subrequest then
     error("a subrequest has no connection of its own to upgrade", 2)
   elseif ngx.req.http_version() ~= 1.1 then
+    counts.handshakes.bad_request = counts.handshakes.bad_request + 1
+    counts.answers[400] = (counts.answers[400] or 0) + 1
     return respond { status = 400, body = "WebSockets need HTTP/1.1 here.\n" }
   end
   local write_log, detail = log.writer(checked.log)
@@ -121,14 +128,14 @@ function duplex.upgrade(given, handler)
   local policy = beat.plan(checked)
   if policy then handler = beat.before(host, policy, write_log, handler) end
   local raw, now = ngx.req.raw_header(), host.now()
-  local ws = core.connection("server", core.settings(checked), host.class, now)
+  local ws = core.connection("server", core.settings(checked, totals), host.class, now)
   if ngx.var.scheme == "https" then core.secure(ws, true) end
   core.feed(ws, raw, now)
   handshake(ws, setmetatable({
     options = checked, transport = host.transport, log = write_log, detail = detail, respond = respond,
     handler = handler, handled = ending(write_log, detail), connections = connections, waiting = {},
     count = count + 1, max_connections = checked.max_connections or math.huge,
-    arrived = arrived, trusted = checked.proxies and forwarded.trust(checked.proxies),
+    arrived = arrived, counts = counts, trusted = checked.proxies and forwarded.trust(checked.proxies),
     host = { spawn = open, now = host.now, pcall = pcall, unsent = host.unsent },
   }, at_the_moment))
 end
@@ -161,6 +168,16 @@ duplex.connections = connections
 ---@return { connections: integer, worker: integer, pid: integer }
 function duplex.stats()
   return { connections = count, worker = ngx.worker.id(), pid = ngx.worker.pid() }
+end
+
+--- What the connections that came to this worker have done since it began, and do
+--- now; see metrics of a server. The text says of which worker it is: worker="0".
+---@param format? "prometheus" for text, see duplex.prometheus
+---@return duplex.Metrics|string
+function duplex.metrics(format)
+  local worker = { counts = counts, settings = totals, connections = connections, handshakes = 0 }
+  local all = metrics.report(worker, format, { worker = ngx.worker.id() })
+  return all
 end
 
 return duplex

@@ -8,11 +8,13 @@ local prometheus = {}
 prometheus.CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 --- Checks the argument of a method that gives its numbers as a table or as this text;
---- raises in the name of that method's caller.
+--- raises otherwise.
 ---@param format any
-function prometheus.check(format)
+---@param level? integer whom to blame, as for error: 2 (default) is the caller of the
+---  function that calls this
+function prometheus.check(format, level)
   if format == nil or format == "prometheus" then return end
-  error(('format must be "prometheus" or nothing, got %s'):format(tostring(format)), 3)
+  error(('format must be "prometheus" or nothing, got %s'):format(tostring(format)), (level or 2) + 1)
 end
 
 local IN_HELP = { ["\\"] = "\\\\", ["\n"] = "\\n" }

@@ -10,7 +10,6 @@ local handshake = require "duplex.handshake"
 local log = require "duplex.log"
 local metrics = require "duplex.metrics"
 local options = require "duplex.options"
-local prometheus = require "duplex.prometheus"
 local report = require "duplex.report"
 local secure = require "duplex.secure"
 
@@ -198,9 +197,8 @@ end
 ---@param format? "prometheus" for text, see duplex.prometheus
 ---@return duplex.Metrics|string
 function methods:metrics(format)
-  prometheus.check(format)
-  local all = metrics.collect(self)
-  return format and metrics.text(all) or all
+  local all = metrics.report(self, format) -- no tail call: who made it would be forgotten
+  return all
 end
 
 function metatable:__tostring() return "duplex.server " .. self.url end

@@ -183,6 +183,16 @@ function app.last()
   duplex.upgrade(function() ngx.sleep(1.5) end)
 end
 
+function app.metrics()
+  local all = duplex.metrics()
+  if ngx.var.arg_format then return ngx.print(duplex.metrics(ngx.var.arg_format)) end
+  ngx.say(require("cjson.safe").encode {
+    all.connections.open, all.connections.accepted, all.handshakes.origin, all.handshakes.bad_request,
+    all.answers[426] or 0, all.messages.received.text, all.bytes.sent.text, all.failures.handlers,
+    all.failures.tasks, all.closed.received[4001] or 0, all.closed.sent[1011] or 0,
+  })
+end
+
 function app.running() ngx.say(ngx.timer.running_count()) end
 
 function app.collect()
@@ -282,11 +292,13 @@ local MISUSE = {
   serve = function() duplex.serve({}, echo) end,
   run = function() duplex.run(echo) end,
   ca = function() duplex.connect("wss://127.0.0.1/", { tls = { ca = "/x" } }) end,
+  metrics = function() duplex.metrics("json") end,
   proxy_tls = function() duplex.connect("wss://127.0.0.1/", { proxy_tls = {} }) end,
 }
 
 function app.misuse()
-  for _, name in ipairs { "tls", "port", "unknown", "handler", "serve", "run", "ca", "proxy_tls", "bus" } do
+  for _, name in ipairs { "tls", "port", "unknown", "handler", "serve", "run", "ca", "proxy_tls", "bus",
+    "metrics" } do
     local fine, problem = pcall(MISUSE[name])
     ngx.say(name, ": ", fine and "nothing" or problem)
   end

@@ -18,7 +18,7 @@ local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
 local NAMES = { "echo", "chat", "push", "flood", "close", "idle", "busy", "asleep", "stats", "ask", "fail", "failing_task",
   "exit", "collect", "much", "context", "address", "timers", "slow", "running", "misuse", "room", "say",
   "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay", "later", "page",
-  "away", "nap", "last" }
+  "away", "nap", "last", "metrics" }
 
 local function locations()
   local list = { "location / { " .. APP:format("echo") .. " }" }
@@ -174,6 +174,7 @@ describe("nginx:", function()
       tls = "host 'nginx' cannot honour the option 'tls'", port = "host 'nginx' cannot honour the option 'port'",
       unknown = "max_message", handler = "handler must be a function", serve = "host 'nginx' has no",
       run = "host 'nginx' has no run", ca = "the option 'tls.ca'", proxy_tls = "the option 'proxy_tls'",
+      metrics = 'format must be "prometheus" or nothing, got json',
       bus = "nginx.conf has no 'lua_shared_dict none'",
     } do
       local line = body:match("%f[%a]" .. name .. ": ([^\r\n]+)")
@@ -383,6 +384,44 @@ describe("nginx:", function()
     gone(self, old)
     local _, count = self:log():gsub("on_stop was called with 10", "")
     assert.equal(1, count)
+  end)
+
+  it("metrics are of what the connections of this worker do", function()
+    self:get("/chat")
+    connect(self, "/echo"):close()
+    local peer = raw.tcp(self.port)
+    peer:write((raw.request { Origin = "https://evil.example" }:gsub("^GET /", "GET /chat", 1)))
+    assert.truthy(peer:head():find("^HTTP/1.1 403 "))
+    peer:close()
+    peer = raw.tcp(self.port)
+    peer:write((raw.request():gsub("HTTP/1.1", "HTTP/1.0", 1)))
+    assert.truthy(peer:head():find("^HTTP/1.1 400 "))
+    peer:close()
+    connect(self, "/fail"):until_close()
+    self:get("/failing_task")
+    for _ = 1, 2 do
+      peer = connect(self, "/idle") -- another options, the same counters
+      peer:send(0x81, "hello")
+      assert.equal("hello", message(peer))
+      peer:send(0x88, bytes.close(4001))
+      peer:until_close()
+      peer:close()
+    end
+    local witness = connect(self, "/echo")
+    witness:send(0x81, "!")
+    assert.equal("!", message(witness))
+    local expected, body = "[1,5,1,1,1,3,11,1,1,2,1]", nil
+    self:wait(function()
+      body = select(2, self:get("/metrics"))
+      return body:find(expected, 1, true)
+    end)
+    body = select(2, self:get("/metrics?format=prometheus"))
+    for _, line in ipairs { 'duplex_connections{worker="0"} 1',
+      'duplex_closed_total{code="4001",direction="received",worker="0"} 2',
+      'duplex_handshakes_total{outcome="accepted",worker="0"} 5' } do
+      assert.truthy(body:find("\n" .. line .. "\n", 1, true), body)
+    end
+    close(witness)
   end)
 
   it("what was sent before the end comes whole", function()
