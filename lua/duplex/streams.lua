@@ -4,7 +4,8 @@
 --
 --   name               for error texts
 --   now()              seconds of a monotonic clock
---   start(fn)          runs fn() as a task, soon but not at once; fn never raises
+--   start(fn, aside)   runs fn() as a task, soon but not at once; fn never raises;
+--                      aside: it is no reason for run to go on
 --   can_wait()         is this a task, which may wait? (any coroutine, without it)
 --   park(w, timeout)   waits: true when woken, false when it took too long;
 --                      w is a new table, for what the loop has to remember;
@@ -108,7 +109,7 @@ local function add_running(host, loop, sleepers)
       tasks = tasks - counts
       if alone and tasks == 1 then alone:set() end
       if not fine then log_failure(problem) end
-    end)
+    end, counts == 0)
   end
 
   function host.spawn(...) start(1, ...) end

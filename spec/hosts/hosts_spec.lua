@@ -10,6 +10,7 @@ local hosts = require "spec.hosts.path"
 local AFTER = { "run returns what main returned", "stop closes all, and sleepers learn of it",
   "stop is not over for tasks that learn of it from connections",
   "stop is for connections that come after it, too",
+  "run does not wait for attempts that were given up", "run does not wait for background tasks",
   "run raises what main died of" }
 
 for _, name in ipairs { "native", "cqueues", "copas", "luv" } do

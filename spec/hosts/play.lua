@@ -14,7 +14,7 @@ local function quote(word) return "'" .. word .. "'" end
 
 local t = checks(duplex)
 t.host = name
-t.servers, t.pipes = {}, {} -- a pipe that is collected waits for its process
+t.servers, t.peers, t.pipes = {}, {}, {} -- a pipe that is collected waits for its process
 
 --- A server that the case need not stop.
 function t.serve(options, handler)
@@ -140,6 +140,46 @@ duplex.run(function()
 end)
 -- The native loop is left before there is an answer.
 report("stop is for connections that come after it, too", { name ~= "native" and "STOPPED" or nil }, results)
+
+-- The URL of a port that nobody accepts at; 'full': connections do not come about.
+local function unanswered(full)
+  local socket = require "socket"
+  local listener = assert(socket.tcp4())
+  assert(listener:bind("127.0.0.1", 0))
+  assert(listener:listen(full and 0 or 8))
+  local _, port = listener:getsockname()
+  local waiting = { listener }
+  for i = 1, full and 4 or 0 do
+    waiting[i + 1] = assert(socket.tcp4())
+    waiting[i + 1]:settimeout(0)
+    waiting[i + 1]:connect("127.0.0.1", port)
+  end
+  return ("ws://127.0.0.1:%d/"):format(port), waiting
+end
+
+-- Tables of their own: on the native loop tasks of the last run may go on now.
+local states = {}
+for i, full in ipairs { false, true } do
+  local url, waiting = unanswered(full)
+  local began = duplex.now()
+  states[i] = duplex.run(function()
+    local client = duplex.reconnect(url, { log = false, connect = { open_timeout = 20 } })
+    duplex.sleep(0.05)
+    local state = client.state
+    client:close()
+    return state
+  end) .. (duplex.now() - began < 10 and "" or " too long")
+  for _, one in ipairs(waiting) do one:close() end
+end
+report("run does not wait for attempts that were given up", { "connecting", "connecting" }, states)
+
+local began, ran = duplex.now(), false
+duplex.run(function()
+  duplex.background(duplex.sleep, 20)
+  duplex.background(function() ran = duplex.sleep(0) end)
+  duplex.sleep(0.05)
+end)
+report("run does not wait for background tasks", { true, true }, { ran, duplex.now() - began < 10 })
 
 results = { pcall(duplex.run, function() error("in main") end) }
 report("run raises what main died of", { false, true },

@@ -15,12 +15,19 @@ local failure, timed_out = sockets.failure, sockets.timed_out
 local now = cqueues.monotime
 local loop = { name = "cqueues", now = now, lacks = { "fd", "backlog" } }
 local controller -- the one that run() turns
+local asides = setmetatable({}, { __mode = "k" }) -- tasks of each that run does not wait for
 
 -- ---- tasks ----
 
-function loop.start(fn)
-  controller = controller or cqueues.running() or cqueues.new();
-  (cqueues.running() or controller):wrap(fn)
+function loop.start(fn, aside)
+  controller = controller or cqueues.running() or cqueues.new()
+  local own = cqueues.running() or controller
+  if not aside then return own:wrap(fn) end
+  asides[own] = (asides[own] or 0) + 1
+  own:wrap(function()
+    fn()
+    asides[own] = asides[own] - 1
+  end)
 end
 
 function loop.can_wait() return select(2, cqueues.running()) == true end
@@ -37,7 +44,8 @@ end
 function loop.run()
   local mine = controller
   controller = nil
-  assert(mine:loop())
+  -- There may be coroutines of the program's own, too.
+  repeat assert(mine:step()) until mine:count() <= (asides[mine] or 0)
 end
 
 -- ---- sockets ----

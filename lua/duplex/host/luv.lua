@@ -12,8 +12,8 @@ local HIGH = 65536 -- bytes that were read and nobody took: then reading stops
 local PIECE = 64 -- bytes that a piece of them counts for, besides its own
 
 local loop = {
-  name = "luv", lacks = { "reuseport" }, run = function() uv.run() end,
-  start = tasks.start, park = tasks.park, wake = tasks.wake,
+  name = "luv", lacks = { "reuseport" },
+  start = tasks.start, park = tasks.park, wake = tasks.wake, run = tasks.run,
 }
 function loop.now() return uv.hrtime() / 1e9 end
 
@@ -65,6 +65,7 @@ function own:await(_, timeout)
     tasks.resume(self)
   end
   if not self.listens then self.handle:read_start(self.came) end
+  tasks.keeps(self.handle)
   loop.park(self, timeout)
 end
 
@@ -97,7 +98,7 @@ function loop.connect(address, port, timeout)
   local ok, message, id = await(timeout, "CONNECT", function(done)
     if port then return handle:connect(address, port, done) end
     return handle:connect(address, done)
-  end)
+  end, function() handle:close() end)
   if ok and port then handle:nodelay(true) end
   if ok then return open(stream, handle, not port) end
   handle:close()
@@ -132,13 +133,15 @@ end
 -- ---- names ----
 
 function loop.resolve(name, timeout)
-  local list = {}
+  local list, request = {}, nil
+  local function cancel() uv.cancel(request) end -- those that wait for a thread
   local ok, message, id = await(timeout, "DNS", function(done)
-    return uv.getaddrinfo(name, nil, { socktype = "stream" }, function(problem, found)
+    request = uv.getaddrinfo(name, nil, { socktype = "stream" }, function(problem, found)
       for i, one in ipairs(found or {}) do list[i] = one.addr end
       done(problem)
     end)
-  end)
+    return request
+  end, cancel)
   if ok then return list end
   return nil, message, id
 end

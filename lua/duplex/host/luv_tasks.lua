@@ -11,6 +11,9 @@ local tasks = { uv = uv }
 
 local ready, timers = {}, {} -- timers that wait to be used again
 local check, idle
+-- Coroutines that run does not wait for, and what ends requests of theirs: libuv
+-- waits for those whatever is done.
+local asides, requests = setmetatable({}, { __mode = "k" }), {}
 
 -- Tasks do not raise (streams.lua); a coroutine of the program's own may.
 local function resume(co, result)
@@ -40,7 +43,16 @@ local function make_ready(co)
   idle:start(nothing)
 end
 
-function tasks.start(fn) make_ready(coroutine.create(fn)) end
+function tasks.start(fn, aside)
+  local co = coroutine.create(fn)
+  asides[co] = aside or nil
+  make_ready(co)
+end
+
+--- A handle that the running task waits for keeps the loop running, or does not.
+function tasks.keeps(handle)
+  if asides[coroutine.running()] then handle:unref() else handle:ref() end
+end
 
 -- Who waited goes on: straight from an event (resume), or soon (make_ready).
 local function unpark(waiter, go_on, result)
@@ -68,6 +80,7 @@ function tasks.park(waiter, timeout)
   waiter.co = coroutine.running()
   if timeout and timeout < 1e9 then
     timer = table.remove(timers) or uv.new_timer()
+    tasks.keeps(timer)
     uv.update_time()
     timer:start(math.ceil(timeout * 1000), 0, function() unpark(waiter, resume, false) end)
   end
@@ -82,18 +95,34 @@ end
 --- Who waits goes on straight from an event.
 function tasks.resume(waiter) unpark(waiter, resume, true) end
 
---- Begins something that calls back with nil or the name of an error, and waits.
-function tasks.await(timeout, id, begin, ...)
+--- Begins something that calls back with nil or the name of an error, and waits;
+--- abandon() ends it before.
+function tasks.await(timeout, id, begin, abandon)
   local waiter, over, problem = {}, false, nil
   local function done(why)
     over, problem = true, why
     unpark(waiter, make_ready)
   end
-  local fine, ok, _, name = pcall(begin, done, ...)
+  local fine, ok, _, name = pcall(begin, done)
   if not fine or not ok then return sockets.failure(id, fine and name or ok) end
-  if not over and not tasks.park(waiter, timeout) then return sockets.timed_out() end
+  requests[waiter] = asides[coroutine.running()] and abandon
+  local in_time = over or tasks.park(waiter, timeout)
+  requests[waiter] = nil
+  if not in_time then return sockets.timed_out() end
   if problem then return sockets.failure(id, problem) end
   return true
+end
+
+--- Turns the loop while alive(), or something of the program's own goes on.
+function tasks.run(alive)
+  while uv.run("once") do
+    if not alive() then
+      for waiter, abandon in pairs(requests) do
+        requests[waiter], waiter.co = nil, nil -- nobody is told: it would try again
+        abandon()
+      end
+    end
+  end
 end
 
 return tasks
