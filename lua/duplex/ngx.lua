@@ -116,6 +116,8 @@ function duplex.upgrade(given, handler)
   local checked = check(given)
   if type(handler) ~= "function" then
     error("handler must be a function, got " .. type(handler), 2)
+  elseif ngx.get_phase() ~= "content" then
+    error(("upgrade answers a request: it belongs into content_by_lua_block, not %s"):format(ngx.get_phase()), 2)
   elseif ngx.is_subrequest then
     error("a subrequest has no connection of its own to upgrade", 2)
   elseif ngx.req.http_version() ~= 1.1 then

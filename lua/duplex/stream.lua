@@ -48,13 +48,12 @@ local READS = { input = true, change = true, ["end"] = true }
 --- The transport for the connections of a host, and what the host needs:
 --- attach(ws, stream) makes ws a connection over that stream, unsent() counts
 --- connections that are over and still being sent to.
----@param host table see docs/design.md; event, brief, sleep, now, log_failure
+---@param host table see docs/design.md; event, brief, sleep, now, log_failure, check_wait
 ---@return table transport
 function stream.transport(host)
   local now, extra = host.now, connection.extra
-  local t = {}
+  local t, unsent = {}, 0
   local attendant, write_out
-  local unsent = 0
 
   local function changed(link)
     if link.waiting > 0 then link.event:set() end
@@ -273,6 +272,7 @@ function stream.transport(host)
   function t.wait(ws, what, timeout)
     local link = extra(ws).link
     if not link or link.over then return true end
+    host.check_wait() -- before anything is changed
     local receives, reads = what == "input", link.reads
     take_turns(link)
     if not receives then core.pump(ws, now()) end

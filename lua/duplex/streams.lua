@@ -167,13 +167,13 @@ function streams.host(loop)
     stoppers = {},
   }
 
-  local function check_wait()
+  function host.check_wait()
     if can_wait() then return end
     error("this waits, so it must be called in a task of " .. loop.name, 0)
   end
 
   local function park(waiter, timeout)
-    check_wait()
+    host.check_wait()
     return loop.park(waiter, timeout)
   end
 
@@ -197,12 +197,12 @@ function streams.host(loop)
   function host.resolve(name, timeout)
     local list = known(name)
     if list then return list end
-    check_wait()
+    host.check_wait()
     return loop.resolve(name, timeout)
   end
 
   function host.connect(ws, address, port, timeout)
-    check_wait()
+    host.check_wait()
     local s, message, id = loop.connect(address, port, timeout)
     if not s then return nil, message, id end
     host.transport.attach(ws, s)

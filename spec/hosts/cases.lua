@@ -686,6 +686,16 @@ case("waiting where nothing can wait raises", function(_, t)
   t.ok(t.raised_outside:find("must be called in a task of " .. t.host, 1, true), t.raised_outside)
 end)
 
+case_elsewhere("waiting in a coroutine that the loop does not know raises, and breaks nothing", function(_, t)
+  local ws = t.connect(t.serve({}, echo))
+  for _ = 1, 2 do
+    t.ok(not pcall(coroutine.wrap(function() return ws:receive(5) end)), "it does not raise")
+    t.ok(not pcall(coroutine.wrap(function() return ws:ping(5) end)), "it does not raise")
+    ws:send("x")
+    t.same("x", (ws:receive(2)))
+  end
+end)
+
 -- ---- what can be seen ----
 
 case("a log function is told when connections open and close", function(duplex, t)

@@ -183,6 +183,24 @@ function app.last()
   duplex.upgrade(function() ngx.sleep(1.5) end)
 end
 
+local refused = {}
+
+--- What waits, or starts tasks, in a phase that has none; the next request tells.
+function app.phase()
+  local ws = next(duplex.connections)
+  for _, fn in ipairs { function() duplex.event():wait() end, function() ws:receive() end,
+    function() ws:ping() end, duplex.sleep, duplex.spawn, duplex.connect, duplex.reconnect } do
+    local fine, problem = pcall(fn, fn == duplex.sleep and 0 or fn == duplex.spawn and print or "ws://127.0.0.1:1/")
+    refused[#refused + 1] = fine and "nothing" or problem
+  end
+  assert(ws:try_send("from a phase"))
+end
+
+function app.refused()
+  local fine, problem = pcall(duplex.upgrade, echo)
+  ngx.say(table.concat(refused, "\n"), "\n", fine and "fine" or problem)
+end
+
 function app.metrics()
   local all = duplex.metrics()
   if ngx.var.arg_format then return ngx.print(duplex.metrics(ngx.var.arg_format)) end

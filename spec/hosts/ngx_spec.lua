@@ -131,7 +131,9 @@ describe("nginx:", function()
       listen unix:$FOLDER/plain.sock; location = /proxied {
       proxy_pass http://unix:$FOLDER/plain.sock:/address; proxy_http_version 1.1;
       proxy_set_header Connection upgrade; proxy_set_header Upgrade websocket;
-      proxy_set_header X-Forwarded-For 192.0.2.7; }]])
+      proxy_set_header X-Forwarded-For 192.0.2.7; }
+      location = /phase { return 200 x; log_by_lua_block { require("spec.hosts.ngx_app").phase() } }
+      location = /refused { access_by_lua_block { require("spec.hosts.ngx_app").refused() } }]])
   end)
   after_each(function() self:stop() end)
 
@@ -351,6 +353,20 @@ describe("nginx:", function()
     assert.equal("f\r\nSTOPPED closed\n\r\n", peer:read(20))
     peer:close()
     gone(self, old)
+  end)
+
+  it("waiting in a phase that has no tasks raises, and breaks nothing", function()
+    local peer = connect(self, "/echo")
+    self:get("/phase")
+    assert.equal("from a phase", message(peer))
+    local _, body = self:get("/refused")
+    local _, count = body:gsub("nginx has no tasks in log_by_lua: ", "")
+    assert.equal(7, count, body)
+    assert.truthy(body:find("it belongs into content_by_lua_block, not access", 1, true), body)
+    peer:send(0x81, "on")
+    assert.equal("on", message(peer))
+    close(peer)
+    assert.equal("", self:complaints())
   end)
 
   -- What a location says when the worker is to exit, in chunks.

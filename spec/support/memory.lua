@@ -136,6 +136,7 @@ function memory.host(options)
   for name, value in pairs(native) do host[name] = value end
   host.name, host.made = "memory", {}
   host.servers = setmetatable({}, { __mode = "k" })
+  function host.check_wait() end -- the native loop's waits do
   host.transport = stream.transport(host)
   host.class = connection.class(host, host.transport)
   host.unsent = host.transport.unsent

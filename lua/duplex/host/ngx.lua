@@ -13,22 +13,17 @@ local ngx = rawget(_G, "ngx")
 
 local LOOK = 10 -- seconds between looks for requests that were cut off
 local GRACE = 10 -- seconds, as of stop on other hosts; worker_shutdown_timeout is not known
-local WAITS = { rewrite = true, access = true, content = true, timer = true,
-  ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true }
 -- Sockets of other programs that wait for their next use are not for us.
 local POOL = { pool = "duplex, never reused" }
 
 local host = { name = "nginx", pcall = pcall }
 for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "call", "log",
-  "log_failure" } do
+  "log_failure", "can_wait", "check_wait" } do
   host[name] = tasks[name]
 end
 
 -- Connections made here, by id. Weak keys would show finalized ones too.
 host.clients = setmetatable({}, { __mode = "v" })
-
---- Can the running code wait?
-function host.can_wait() return WAITS[ngx.get_phase()] == true end
 
 -- What is its request's alone as yet is for that to end.
 function host.brief(fn, done, link, ...)
@@ -101,6 +96,7 @@ end
 -- What else to call when the worker exits. A client that waits to connect again
 -- has no connection that would have it watched.
 host.stoppers = setmetatable({}, { __newindex = function(stoppers, key, fn)
+  tasks.check_worker()
   rawset(stoppers, key, fn)
   if fn then looks = tasks.timer(looks, LOOK, watch) end
 end })
@@ -142,6 +138,7 @@ function host.resolve(name)
 end
 
 function host.connect(ws, address, port, timeout)
+  tasks.check_wait()
   local socket = ngx.socket.tcp()
   local ok, why
   socket:settimeout(timeout and math.max(1, math.ceil(timeout * 1000)) or 1000000000)

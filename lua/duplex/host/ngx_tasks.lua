@@ -19,8 +19,29 @@ local SHORTEST = 0.001 -- seconds: nginx knows nothing shorter
 local TURN = 0.1 -- seconds to wait for one that has nothing to do but begin
 local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error = ngx.ERR }
 
+-- Where nginx has no light threads, and nothing can wait.
+local NO_TASKS = { init = true, init_worker = true, set = true, header_filter = true, body_filter = true,
+  balancer = true, log = true, ssl_session_store = true, exit_worker = true }
+
 -- nginx's own clock is behind while it does not look at events, and costs more.
 local tasks = { exiting = ngx.worker.exiting, now = core.now }
+
+--- Can the running code wait?
+function tasks.can_wait() return not NO_TASKS[ngx.get_phase()] end
+
+--- Raises where it cannot, nor start a task.
+function tasks.check_wait()
+  local phase = ngx.get_phase()
+  if not NO_TASKS[phase] then return end
+  error(("nginx has no tasks in %s_by_lua: what waits belongs into content_by_lua or a timer (ngx.timer.at)")
+    :format(phase), 0)
+end
+
+--- Raises in the master process, which has no timers: its workers would inherit
+--- what is to be done.
+function tasks.check_worker()
+  if ngx.get_phase() == "init" then tasks.check_wait() end
+end
 
 --- Waits for a semaphore. Seconds become whole milliseconds: less than one would
 --- be none, and no wait.
@@ -47,6 +68,7 @@ function event:wait(timeout)
   while not self.on and self.turn == turn do
     local left = deadline and deadline - tasks.now()
     if left and left <= 0 then return failure.timed_out() end
+    tasks.check_wait() -- or this would turn for ever
     self.sema = self.sema or semaphore.new()
     self.waiting = self.waiting + 1
     tasks.await(self.sema, left)
@@ -77,7 +99,10 @@ function tasks.call(fn, done, ...)
 end
 
 --- The same as a light thread of this request.
-function tasks.spawn(...) ngx.thread.spawn(tasks.call, ...) end
+function tasks.spawn(...)
+  tasks.check_wait()
+  ngx.thread.spawn(tasks.call, ...)
+end
 
 local jobs, first, last = {}, 1, 0
 local ready = semaphore.new() -- posted for idle threads of the pool
@@ -142,6 +167,7 @@ end
 
 --- The same as a task of the worker.
 function tasks.brief(...)
+  tasks.check_worker()
   last = last + 1
   jobs[last] = { n = select("#", ...), ... }
   if pool and idle > 0 then return ready:post(1) end
@@ -176,6 +202,7 @@ end
 
 function tasks.sleep(seconds)
   options.seconds(seconds, "seconds must be a number")
+  tasks.check_wait()
   local deadline = tasks.now() + seconds
   if seconds <= 0 then next_turn() end
   while seconds > 0 do
