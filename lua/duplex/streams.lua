@@ -135,16 +135,22 @@ local function add_running(host, loop, sleepers)
   end
 
   if not loop.run then return end
+  local running = false
   function host.run(main)
     local results, problem = { n = 0 }, nil
-    if main ~= nil and type(main) ~= "function" then
+    if running or loop.can_wait and loop.can_wait() then
+      error("the loop is running already", 2)
+    elseif main ~= nil and type(main) ~= "function" then
       error("main must be a function, got " .. type(main), 2)
     end
     host.spawn(function() if main then results = pack(main()) end end, function(failed)
       problem = failed
       if failed then host.stop(0) end
     end)
-    loop.run(function() return tasks > 0 end)
+    running = true
+    local fine, broken = pcall(loop.run, function() return tasks > 0 end)
+    running = false
+    if not fine then error(broken, 0) end
     if problem then error(problem, 0) end
     return unpack(results, 1, results.n)
   end

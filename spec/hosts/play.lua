@@ -181,6 +181,9 @@ duplex.run(function()
 end)
 report("run does not wait for background tasks", { true, true }, { ran, duplex.now() - began < 10 })
 
+report("run raises where the loop is running already", { false, "the loop is running already" },
+  { duplex.run(function() return pcall(duplex.run, print) end) })
+
 results = { pcall(duplex.run, function() error("in main") end) }
 report("run raises what main died of", { false, true },
   { results[1], tostring(results[2]):find("in main", 1, true) ~= nil })
