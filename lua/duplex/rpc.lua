@@ -67,6 +67,7 @@ return function(duplex)
     p.calls:give_up_all(text, id)
     p.over:set()
     p.changed:set()
+    p.freed:set()
   end
 
   local function take_answer(p, entry)
@@ -101,9 +102,13 @@ return function(duplex)
     if #entries > 0 then p.serving:take(entries, is_batch, #data) end
   end
 
-  -- With all tasks busy the peer has to wait, unless an answer may be behind
-  -- its calls: a method that calls the peer back would never see it.
-  local function has_room(p) return p.serving:free() or p.calls.count > 0 end
+  -- With all tasks busy the peer has to wait, unless it may be waiting for us: its
+  -- answers are behind its calls, and before it has sent these it may read nothing.
+  local function has_room(p)
+    local serves = p.serving
+    return serves:free()
+      or (p.calls.count > 0 or serves.sending > 0) and serves.held_bytes < p.max_held
+  end
 
   local function read(peer)
     local p, ws = peer[PRIVATE], peer.ws
@@ -115,10 +120,6 @@ return function(duplex)
       local data, kind, id = ws:receive()
       if not data then return finish(peer, kind, id) end
       take(p, data, kind)
-      if p.serving.held_bytes > p.max_held then
-        p.log("debug", "rpc: more calls wait than max_held")
-        ws:close(1008, "too many calls wait")
-      end
     end
   end
 
@@ -229,10 +230,10 @@ return function(duplex)
     local p = {
       codec = codec, log = checked.log, timeout = checked.timeout,
       max_held = checked.max_held, max_batch = checked.max_batch,
-      calls = calls.new(checked.max_calls, codec.null),
-      over = duplex.event(), changed = duplex.event(),
+      over = duplex.event(), changed = duplex.event(), freed = duplex.event(),
     }
-    p.serving = serving.new(duplex, peer, checked, codec, p.changed)
+    p.calls = calls.new(checked.max_calls, codec.null, p.freed)
+    p.serving = serving.new(duplex, peer, checked, codec, p.changed, p.freed)
     p.calling = calling.new(duplex, peer, p, ensure_reading)
     peer[PRIVATE] = p
     -- Also when nobody reads.

@@ -15,12 +15,12 @@ local class = { __index = methods }
 --- Calls for a peer.
 ---@param duplex duplex
 ---@param peer duplex.RpcPeer
----@param p { calls: table, serving: table, codec: duplex.Codec, changed: duplex.Event }
+---@param p { calls: table, serving: table, codec: duplex.Codec, changed: duplex.Event, freed: duplex.Event }
 ---@param ensure_reading fun(peer: duplex.RpcPeer)
 function calling.new(duplex, peer, p, ensure_reading)
   return setmetatable({
     duplex = duplex, peer = peer, calls = p.calls, serving = p.serving, codec = p.codec,
-    changed = p.changed, ensure_reading = ensure_reading,
+    changed = p.changed, freed = p.freed, ensure_reading = ensure_reading,
   }, class)
 end
 
@@ -40,37 +40,39 @@ local function left(self, deadline)
   return deadline and math.max(0, deadline - self.duplex.now())
 end
 
--- Waits until more may be sent. The size of a call does not matter, as large
+-- Must a task that is no method wait? For notifications, which nobody answers, while
+-- methods are behind with what they send. The size of a call does not matter, as large
 -- ones would else never get their turn beside many small ones.
-local function wait_for_window(self, deadline)
-  local calls = self.calls
-  while calls.bytes >= WINDOW do
-    self.freed = self.freed or self.duplex.event()
-    calls.freed = self.freed
+local function must_wait(self, wants_answers)
+  if wants_answers then return self.calls.bytes >= WINDOW end
+  return self.serving:pressed()
+end
+
+local function wait_for_turn(self, wants_answers, deadline)
+  while must_wait(self, wants_answers) and not self.peer.closed do
     self.freed:clear()
-    local ok, text, id = self.freed:wait(left(self, deadline))
+    local ok, text, id = self.freed:wait(wants_answers and left(self, deadline) or nil)
     if not ok then return nil, text, id end
-    if self.peer.closed then break end
   end
   return true
 end
 
 -- Sends calls that were added, and waits for their answers.
 local function exchange(self, list, over, whole, deadline)
+  local wants_answers, inside = #list > 0, self.serving:inside()
   local ok, text, id = true
-  local inside = self.serving:inside()
-  if #list > 0 then
+  if wants_answers then
     self.changed:set() -- reading may have stopped
     self.ensure_reading(self.peer)
-    -- A method that calls back must not wait for calls that may wait for it.
-    if not inside then ok, text, id = wait_for_window(self, deadline) end
-    if not ok then return true, text, id end
   end
+  -- A method must not wait for what may wait for it.
+  if not inside then ok, text, id = wait_for_turn(self, wants_answers, deadline) end
+  if not ok then return true, text, id end
   self.calls:sent(list, #whole)
   local fine
-  fine, ok, text, id = self.duplex.pcall(self.peer.ws.send, self.peer.ws, whole)
+  fine, ok, text, id = self.serving:send(whole)
   if not fine then return false, ok end
-  if ok and #list > 0 then
+  if ok and wants_answers then
     if inside then self.serving:suspend() end
     ok, text, id = over:wait(left(self, deadline))
     if inside then self.serving:resume() end

@@ -22,12 +22,13 @@ local class = { __index = methods }
 ---@param settings table checked options
 ---@param codec duplex.Codec
 ---@param changed duplex.Event is set when a task is free
-function serving.new(duplex, peer, settings, codec, changed)
+---@param freed duplex.Event is set when there is less to do, or to send
+function serving.new(duplex, peer, settings, codec, changed, freed)
   return setmetatable({
-    duplex = duplex, peer = peer, codec = codec, changed = changed, log = settings.log,
+    duplex = duplex, peer = peer, codec = codec, changed = changed, freed = freed, log = settings.log,
     methods = settings.methods, around = settings.around,
-    concurrency = settings.concurrency, max_batch = settings.max_batch,
-    running = 0, resuming = 0, held_bytes = 0, held = {}, first = 1, last = 0,
+    concurrency = settings.concurrency, pressing = settings.max_held / 16, max_batch = settings.max_batch,
+    running = 0, resuming = 0, starting = 0, sending = 0, held_bytes = 0, held = {}, first = 1, last = 0,
     coroutines = setmetatable({}, { __mode = "k" }),
   }, class)
 end
@@ -113,15 +114,14 @@ local function joined(texts, batch)
 end
 
 local function send(self, texts, entries, batch)
-  local ws = self.peer.ws
-  local fine, problem = self.duplex.pcall(ws.send, ws, joined(texts, batch))
+  local fine, problem = self:send(joined(texts, batch))
   if fine then return end
   -- Text that is not UTF-8 cannot be sent.
   self.log("error", "rpc: an answer cannot be sent: " .. tostring(problem))
   local others = {}
   for _, entry in ipairs(entries) do others[#others + 1] = apology(self, entry) end
   -- Nor can an id that some codecs make of half a surrogate pair: who sends that gets no answer.
-  if others[1] then self.duplex.pcall(ws.send, ws, joined(others, batch)) end
+  if others[1] then self:send(joined(others, batch)) end
 end
 
 -- 6 In the order of the calls, and nothing when none wants an answer.
@@ -144,7 +144,7 @@ end
 local run
 
 local function start(self, job)
-  self.running = self.running + 1
+  self.running, self.starting = self.running + 1, self.starting + 1
   self.duplex.spawn(run, self, job)
 end
 
@@ -156,14 +156,30 @@ local function advance(self)
     self.first = self.first + 1
     self.held_bytes = self.held_bytes - job.bytes
     start(self, job)
+    self.freed:set()
   end
   self.changed:set()
 end
 
 function run(self, job)
+  self.starting = self.starting - 1
   if not self.peer.closed then done(self, job, text_of(self, job.group.entries[job.index])) end
   self.running = self.running - 1
   advance(self)
+end
+
+--- Sends, with the reader knowing that somebody does, see rpc.lua.
+---@param text string
+---@return boolean fine did it not raise?
+---@return any ok_or_problem, string? message, string? id as ws:send
+function methods:send(text)
+  local ws = self.peer.ws
+  self.sending = self.sending + 1
+  if self.sending == 1 and not self:free() then self.changed:set() end
+  local fine, ok, problem, id = self.duplex.pcall(ws.send, ws, text)
+  self.sending = self.sending - 1
+  self.freed:set()
+  return fine, ok, problem, id
 end
 
 --- A method begins to wait for the peer.
@@ -194,6 +210,11 @@ function methods:inside() return self.coroutines[coroutine.running() or false] e
 
 --- Is there a task for one more call?
 function methods:free() return self.running < self.concurrency end
+
+--- Is much held, and are methods on their way to send? Then these come first.
+function methods:pressed()
+  return self.held_bytes > self.pressing and self.sending + self.starting > 0
+end
 
 --- Takes calls that came in one message.
 ---@param entries table[] of message.read
