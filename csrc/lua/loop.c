@@ -63,7 +63,7 @@ static int start(lua_State *L, int brief) {
 }
 
 /* spawn(fn, done or nil, ...): run fn(...) as a task; then, however it ended,
- * done(what it died of or nil, its first argument) */
+ * done(what it died of or nil, its first argument, what was raised) */
 static int loop_spawn(lua_State *L) { return start(L, 0); }
 
 /* brief(fn, done or nil, ...): as spawn, for what will not take long: its

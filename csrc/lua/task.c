@@ -376,8 +376,8 @@ static int describe(lua_State *L) {
   return 1;
 }
 
-/* Push what a failed task died of, with its traceback.  A __tostring of the
- * program's may fail in its turn, and before Lua 5.3 return anything. */
+/* Push what a failed task raised, and the text of that with its traceback.  A
+ * __tostring of the program's may fail, and before Lua 5.3 return anything. */
 static void push_error(lua_State *L, ltask *t) {
   lua_xmove(t->co, L, 1);
   lua_pushcfunction(L, describe);
@@ -388,8 +388,7 @@ static void push_error(lua_State *L, ltask *t) {
   }
   const char *message = lua_tostring(L, -1);
   luaL_traceback(L, t->co, message, 0);
-  lua_replace(L, -3);
-  lua_pop(L, 1);
+  lua_remove(L, -2);
 }
 
 /* A task is over: call what waits for that, in a task of its own. */
@@ -397,21 +396,21 @@ static void bury(lua_State *L, lloop *loop, ltask *t) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 16, "too many nested calls");
   ltask_unlink(t);
-  if (t->why == LUA_OK)
-    lua_pushnil(L);
-  else
+  if (t->why != LUA_OK)
     push_error(L, t);
+  lua_settop(L, top + 2);
   push_done(L, loop, t->timer.note);
-  lua_pushvalue(L, top + 1);
+  lua_pushvalue(L, top + 2);
   push_value(L, loop, LLOOP_ANCHORS);
   push_anchor(L, t->slot, ANCHOR_ARGUMENT);
   lua_remove(L, -2);
+  lua_pushvalue(L, top + 1);
   if (t->why != LUA_OK)
     dx_close_coroutine(t->co); /* closes what is still to be closed */
   else if (t->brief)
     keep_coroutine(L, loop, t);
-  if (lua_isfunction(L, top + 2))
-    ltask_spawn(L, loop, 0, 2, 1);
+  if (lua_isfunction(L, top + 3))
+    ltask_spawn(L, loop, 0, 3, 1);
   release(L, loop, t->slot);
   loop->tasks -= !t->left;
   free(t);

@@ -250,7 +250,7 @@ return function(duplex)
   }
 
   --- An error for a method to give to who called it: return nil, rpc.error(...),
-  --- or error(rpc.error(...)), which PUC Lua 5.1 makes a text of that is logged.
+  --- or error(rpc.error(...)).
   ---@param code integer one of those above, or a number of your own
   ---@param text? string default: what the specification says for the code
   ---@param data? any more about it

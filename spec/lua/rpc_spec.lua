@@ -2,7 +2,6 @@
 -- JSON-RPC 2.0. The other end is mostly a raw connection that says texts as
 -- they are in the specification, https://www.jsonrpc.org/specification.
 
-local applies = require "spec.support.applies"
 local both = require "spec.support.both"
 local duplex = require "duplex"
 local run = require "spec.support.run"
@@ -256,7 +255,7 @@ describe("a method", function()
     assert.same({ code = -32602, message = "a is missing", data = "a" }, ask_for(raw, "two").error)
   end))
 
-  applies.where(applies.waits_anywhere, "what is raised becomes a text", it)("gives errors by raising them", run(function()
+  it("gives errors by raising them", run(function()
     local raw = serving {
       one = function() error(rpc.error(7, "seven", { at = { 1, 2 } })) end,
       two = function() error(rpc.error(0, "")) end,

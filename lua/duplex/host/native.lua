@@ -46,8 +46,8 @@ if puc51 then
     if not state.counts then loop.counts(false) end
     state.results = pack(fn(...))
   end
-  local function called(failure, state)
-    state.failure = failure
+  local function called(_, state, raised)
+    state.raised = raised
     state.over:set()
   end
 
@@ -58,7 +58,7 @@ if puc51 then
     state.over:wait()
     local results = state.results
     if results then return true, unpack(results, 1, results.n) end
-    return false, (state.failure:gsub("\nstack traceback:\n.*$", ""))
+    return false, state.raised
   end
 end
 
