@@ -95,6 +95,9 @@ describe("duplex.json", function()
       { "[NaN]", "JSON: expected value but found invalid token at character 2" },
       { "[-Infinity]", "JSON: expected value but found invalid number at character 2" },
       { "[0x10]", "JSON: expected value but found invalid number at character 2" },
+      { "[1,-1e999]", "JSON: found a number out of range at character 4" },
+      { '{"1e999":"\\"1e999","a\\\\":[{"b":1e308},1e309]}', "JSON: found a number out of range at character 39" },
+      { "1" .. ("0"):rep(309), "JSON: found a number out of range at character 1" },
       { ("["):rep(129), "JSON: found too many nested data structures (129) at character 129" },
     } do
       raw:send(row[1])

@@ -148,7 +148,7 @@ describe("a call that comes", function()
     end))
   end
 
-  for _, id in ipairs { "true", "false", "{}", "[1]", "1e300", "-1e300", "1e999", "0.12345678901234567" } do
+  for _, id in ipairs { "true", "false", "{}", "[1]", "1e300", "-1e300", "0.12345678901234567" } do
     it("is invalid with an id that cannot be answered: " .. id, run(function()
       local raw = serving(SPECIFIED)
       assert.same(INVALID, ask(raw, '{"jsonrpc":"2.0","method":"sum","params":[2],"id":' .. id .. "}"))
@@ -195,6 +195,7 @@ describe("a call that comes", function()
     local answer = failed(-32700, "Parse error", null)
     assert.same(answer, ask(raw, ""))
     assert.same(answer, ask(raw, "hello"))
+    assert.same(answer, ask(raw, '{"jsonrpc":"2.0","method":"sum","params":[1e999],"id":1}'))
     assert.same(answer, ask(raw, ("["):rep(100000)))
     assert.same(answer, ask(raw, ('{"a":'):rep(6) .. "1" .. ("}"):rep(6)))
     raw:send('{"jsonrpc":"2.0","method":"sum","params":[2],"id":1}', "binary")

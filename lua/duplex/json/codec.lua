@@ -20,15 +20,28 @@ local EMPTY_ARRAY = setmetatable({ [true] = true }, { __tostring = function() re
 -- What is made here, so that it is not wrapped again.
 local ours = setmetatable({}, { __mode = "k" })
 
--- Old versions give 1 as 1.0, which prints differently: whole numbers become
--- integers, in place.
-local function whole(value)
+local function is_infinite(number) return number == math.huge or number == -math.huge end
+
+-- Is every number in a value one that JSON can say? Old versions give 1 as 1.0,
+-- which prints differently: with 'floats' whole numbers become integers, in place.
+local function settle(value, floats)
   for key, one in pairs(value) do
-    if type(one) == "table" then
-      whole(one)
-    elseif type(one) == "number" and one % 1 == 0 and one <= EXACT and one >= -EXACT then
-      value[key] = math.floor(one)
+    local kind = type(one)
+    if kind == "table" then
+      if not settle(one, floats) then return false end
+    elseif kind == "number" then
+      if is_infinite(one) then return false end
+      if floats and one % 1 == 0 and one <= EXACT and one >= -EXACT then value[key] = math.floor(one) end
     end
+  end
+  return true
+end
+
+-- Where in a JSON text the first number is that became infinite.
+local function place_of_infinite(text)
+  local plain = text:gsub("\\.", ".."):gsub('"[^"]*"', function(found) return (" "):rep(#found) end)
+  for at, number in plain:gmatch("()(%-?%d[%d.eE+-]*)") do
+    if is_infinite(tonumber(number)) then return at end
   end
 end
 
@@ -71,12 +84,9 @@ local function of_cjson(limits)
   local function decode(text)
     local value, problem = cjson.decode(text)
     if value == nil then return nil, (problem:gsub("^%u%l", string.lower)) end
-    if floats then
-      local box = { value }
-      whole(box)
-      value = box[1]
-    end
-    return value
+    local box = { value }
+    if settle(box, floats) then return box[1] end
+    return nil, ("found a number out of range at character %d"):format(place_of_infinite(text))
   end
   return encode, decode
 end
