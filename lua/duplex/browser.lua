@@ -35,16 +35,16 @@ local STATE = {} -- the key of what is not for everybody
 ---@field onclose fun(event: table)|nil code, reason, wasClean
 local methods = { CONNECTING = CONNECTING, OPEN = OPEN, CLOSING = CLOSING, CLOSED = CLOSED }
 
+-- Bytes that the connection was given and that have not left.
+local function leaving(s) return s.connection and math.min(s.handed, s.connection.outbox) or 0 end
+
 local getters = {
   readyState = function(s) return s.state end,
   url = function(s) return s.url end,
   protocol = function(s) return s.protocol end,
   extensions = function(s) return s.extensions end,
   binaryType = function(s) return s.binary_type end,
-  bufferedAmount = function(s)
-    local leaving = s.connection and math.min(s.handed, s.connection.outbox) or 0
-    return s.waiting + s.never + leaving
-  end,
+  bufferedAmount = function(s) return s.waiting + s.never + leaving(s) end,
 }
 
 local class = { __name = "duplex.browser.WebSocket" }
@@ -92,6 +92,7 @@ local function fire(s, fields) s.listeners:dispatch(events.event(fields)) end
 -- The last two events.
 local function ended(s, code, reason, problem)
   s.state = CLOSED
+  s.never, s.handed = s.never + leaving(s), 0 -- from now on it only grows
   if problem then fire(s, { type = "error", message = problem }) end
   fire(s, { type = "close", code = code, reason = reason, wasClean = not problem and code ~= 1006 })
 end

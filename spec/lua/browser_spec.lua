@@ -230,6 +230,24 @@ describe("socket:send", function()
     for i = 1, 12 do assert.is_true(got[i + 1] == i .. large) end
   end)
 
+  on_both("keeps the count of what has not left when the connection ends", function(bound)
+    local go = duplex.event()
+    local server = serve(bound, {}, function(ws)
+      go:wait()
+      ws:close(1000, "", 0)
+    end)
+    local socket = opened(bound, server.url)
+    for _ = 1, 12 do socket:send(("x"):rep(1000000)) end
+    go:set()
+    await(socket, "close")
+    local amount = socket.bufferedAmount
+    assert.is_true(amount > 1000000 and amount <= 12000000, amount)
+    both.settle()
+    assert.equal(amount, socket.bufferedAmount)
+    socket:send("12345")
+    assert.equal(amount + 5, socket.bufferedAmount)
+  end)
+
   it("after close counts what is never sent, also when that is over", run(function()
     local server = serve(duplex)
     local socket = opened(duplex, server.url)
