@@ -77,8 +77,22 @@ return function(duplex)
       { error = type(failure) == "table" and tostring(failure.message):sub(1, LONGEST) or nil })
   end
 
+  -- The calls of a message, and whether they are a batch.
+  local function calls_in(p, value, on_answer)
+    local is_batch = type(value) == "table" and value[1] ~= nil
+    local entries = {}
+    for _, one in ipairs(is_batch and value or { value }) do
+      local entry = message.read(one, p.codec.null)
+      if entry.kind == "answer" then
+        on_answer(p, entry)
+      elseif #entries <= p.max_batch then -- more than that are refused as one
+        entries[#entries + 1] = entry
+      end
+    end
+    return entries, is_batch
+  end
+
   local function take(p, data, kind)
-    local null = p.codec.null
     local value, problem
     if kind == "text" then
       value, problem = p.codec.decode(data)
@@ -86,21 +100,17 @@ return function(duplex)
       problem = "a binary message"
     end
     if value == nil then
-      p.serving:take({ { kind = "invalid", unreadable = true, id = null, problem = problem } }, false, #data)
+      p.serving:take({ { kind = "invalid", unreadable = true, id = p.codec.null, problem = problem } }, false)
       return
     end
-    local is_batch = type(value) == "table" and value[1] ~= nil
-    local entries = {}
-    for _, one in ipairs(is_batch and value or { value }) do
-      local entry = message.read(one, null)
-      if entry.kind == "answer" then
-        take_answer(p, entry)
-      elseif #entries <= p.max_batch then -- more than that are refused as one
-        entries[#entries + 1] = entry
-      end
-    end
-    if #entries > 0 then p.serving:take(entries, is_batch, #data) end
+    local entries, is_batch = calls_in(p, value, take_answer)
+    if #entries > 0 then p.serving:take(entries, is_batch, data) end
   end
+
+  local function nothing() end
+
+  -- The calls of a message that was taken before.
+  local function again(p, data) return (calls_in(p, (p.codec.decode(data)), nothing)) end
 
   -- With all tasks busy the peer has to wait, unless it may be waiting for us: its
   -- answers are behind its calls, and before it has sent these it may read nothing.
@@ -233,7 +243,7 @@ return function(duplex)
       over = duplex.event(), changed = duplex.event(), freed = duplex.event(),
     }
     p.calls = calls.new(checked.max_calls, codec.null, p.freed)
-    p.serving = serving.new(duplex, peer, checked, codec, p.changed, p.freed)
+    p.serving = serving.new(duplex, peer, checked, p, function(data) return again(p, data) end)
     p.calling = calling.new(duplex, peer, p, ensure_reading)
     peer[PRIVATE] = p
     -- Also when nobody reads.

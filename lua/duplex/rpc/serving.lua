@@ -20,12 +20,13 @@ local class = { __index = methods }
 ---@param duplex duplex
 ---@param peer duplex.RpcPeer what methods are given
 ---@param settings table checked options
----@param codec duplex.Codec
----@param changed duplex.Event is set when a task is free
----@param freed duplex.Event is set when there is less to do, or to send
-function serving.new(duplex, peer, settings, codec, changed, freed)
+---@param p { codec: duplex.Codec, changed: duplex.Event, freed: duplex.Event } 'changed'
+---  is set when a task is free, 'freed' when there is less to do or to send
+---@param read fun(text: string): table[] the calls of a message that was read before
+function serving.new(duplex, peer, settings, p, read)
   return setmetatable({
-    duplex = duplex, peer = peer, codec = codec, changed = changed, freed = freed, log = settings.log,
+    duplex = duplex, peer = peer, codec = p.codec, changed = p.changed, freed = p.freed,
+    read = read, log = settings.log,
     methods = settings.methods, around = settings.around,
     concurrency = settings.concurrency, pressing = settings.max_held / 16, max_batch = settings.max_batch,
     running = 0, resuming = 0, starting = 0, sending = 0, held_bytes = 0, held = {}, first = 1, last = 0,
@@ -144,6 +145,8 @@ end
 local run
 
 local function start(self, job)
+  local group = job.group
+  if not group.entries then group.entries, group.text = self.read(group.text), nil end
   self.running, self.starting = self.running + 1, self.starting + 1
   self.duplex.spawn(run, self, job)
 end
@@ -216,22 +219,26 @@ function methods:pressed()
   return self.held_bytes > self.pressing and self.sending + self.starting > 0
 end
 
---- Takes calls that came in one message.
+--- Takes calls that came in one message. Those that have to wait are held as the
+--- text that they were: a table may be many times as large.
 ---@param entries table[] of message.read
 ---@param batch boolean did they come as a batch?
----@param bytes integer length of the message
-function methods:take(entries, batch, bytes)
+---@param text? string the message; none when there is nothing in it
+function methods:take(entries, batch, text)
   if #entries > self.max_batch then
-    entries, batch = { { kind = "invalid", id = self.codec.null, problem = "a batch of more than max_batch" } }, false
+    entries = { { kind = "invalid", id = self.codec.null, problem = "a batch of more than max_batch" } }
+    batch, text = false, nil
   end
   local group = { entries = entries, batch = batch, texts = {}, left = #entries }
+  local bytes, at = text and #text / #entries or 0, self.last + 1
   for i = 1, #entries do
-    local job = { group = group, index = i, bytes = bytes / #entries + OVERHEAD }
+    local job = { group = group, index = i, bytes = bytes + OVERHEAD }
     self.last = self.last + 1
     self.held[self.last] = job
     self.held_bytes = self.held_bytes + job.bytes
   end
   advance(self)
+  if text and self.first <= at then group.entries, group.text = nil, text end
 end
 
 return serving
