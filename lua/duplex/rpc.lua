@@ -53,6 +53,9 @@ return function(duplex)
   local class = { __index = methods, __name = "duplex.RpcPeer" }
   local batches
 
+  -- Connections that have a peer: of two only one could read.
+  local taken = setmetatable({}, { __mode = "k" })
+
   -- The key of what only this file uses of a peer, which methods see. (A weak
   -- table would keep both for ever, in Lua 5.1.)
   local PRIVATE = {}
@@ -236,6 +239,8 @@ return function(duplex)
     check_methods(checked.methods)
     checked.log = log_of(ws, checked.log)
     local codec = checked.codec and codecs.wrap(checked.codec) or duplex.json.codec(checked.max_depth)
+    if taken[ws] then error("rpc: this connection has a peer already, which is the one to call", 2) end
+    taken[ws] = true
     local peer = setmetatable({ ws = ws, closed = false }, class)
     local p = {
       codec = codec, log = checked.log, timeout = checked.timeout,

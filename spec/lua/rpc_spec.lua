@@ -985,14 +985,16 @@ describe("duplex.rpc", function()
 
   it("raises for bad options and errors", run(function()
     local ws = duplex.pair()
+    local peer = rpc((duplex.pair()))
+    both.raises("rpc_spec%.lua:%d+: rpc: this connection has a peer already", function() rpc(peer.ws) end)
     both.raises("rpc: the connection is missing, got nil", rpc)
     both.raises("rpc: this is no connection %(of a client that reconnects", rpc, {})
     both.raises("unknown option 'method' %(did you mean 'methods'%?%)", rpc, ws, { method = {} })
     -- Whoever called it.
     for text, call in pairs {
       ["option 'methods' must have functions by name, 'a' is a string"] = function() rpc(ws, { methods = { a = "b" } }) end,
-      ["the method must be a string, got number"] = function() rpc(ws):batch():call(5) end,
-      ["this cannot be sent: text is not valid UTF-8; send bytes with kind \"binary\""] = function() rpc(ws):call("\255") end,
+      ["the method must be a string, got number"] = function() peer:batch():call(5) end,
+      ["this cannot be sent: text is not valid UTF-8; send bytes with kind \"binary\""] = function() peer:call("\255") end,
       ["params of 'x': cannot be written as JSON: value.params[1] is a function"] = function()
         rpc.notification("x", { print })
       end,
