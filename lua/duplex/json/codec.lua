@@ -84,6 +84,9 @@ local function of_cjson(limits)
   local function decode(text)
     local value, problem = cjson.decode(text)
     if value == nil then return nil, (problem:gsub("^%u%l", string.lower)) end
+    -- To lua-cjson a NUL behind the value is the end of the text.
+    local nul = text:find("\0", 1, true)
+    if nul then return nil, ("expected the end but found invalid token at character %d"):format(nul) end
     local box = { value }
     if settle(box, floats) then return box[1] end
     return nil, ("found a number out of range at character %d"):format(place_of_infinite(text))
