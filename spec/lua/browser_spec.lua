@@ -122,6 +122,9 @@ describe("new WebSocket", function()
     end
     raises("TypeError", "must be a string or a list, got number", function() WebSocket("ws://h/", 5) end)
     raises("TypeError", "must be a string, got number", function() WebSocket("ws://h/", { 5 }) end)
+    raises("TypeError", "^protocols must be a list, this has 'headers' %(options are the third argument%)$",
+      function() WebSocket("ws://h/", { headers = {} }) end)
+    raises("TypeError", "^protocols must be a list, this has '3'", function() WebSocket("ws://h/", { "a", nil, "b" }) end)
   end)
 
   it("takes options of duplex.connect, and raises for others", run(function()

@@ -96,6 +96,12 @@ function rules.protocols(given, level)
     end
     list[i], seen[name] = name, true
   end
+  for key in pairs(type(given) == "table" and given or {}) do
+    if list[key] == nil then
+      throw("TypeError", ("protocols must be a list, this has '%s' (options are the third argument)")
+        :format(tostring(key)), level + 1)
+    end
+  end
   return list
 end
 
