@@ -416,6 +416,25 @@ int dx_conn_hungry(const dx_conn *c) {
          !dx_queue_full(c->queue, c->limits);
 }
 
+/* What becomes of the message that was taken last: nothing (0), something may
+ * be sent because of it, or that waits for room in the outbox. */
+enum { ANSWER_DUE = 1, ANSWER_HELD = 2 };
+
+/* The end that nobody comes for. */
+static void finish_pumping(dx_conn *c) {
+  if (c->over && dx_queue_length(c->queue) == 0 &&
+      !(c->answer == ANSWER_HELD && c->over == DX_ERR_CLOSED))
+    finish(c);
+}
+
+void dx_conn_hold(dx_conn *c, int on) {
+  if (on && c->answer != ANSWER_DUE)
+    return;
+  c->answer = on ? ANSWER_HELD : 0;
+  if (!on && c->state == DX_OPEN)
+    finish_pumping(c);
+}
+
 int dx_conn_pump_turn(dx_conn *c, double now) {
   if (c->state == DX_HANDSHAKE)
     return 0;
@@ -428,8 +447,7 @@ int dx_conn_pump_turn(dx_conn *c, double now) {
     if (kind != DX_FAILED && dx_queue_push(&c->queue, kind, &ev))
       c->over = DX_ERR_NO_MEMORY;
   }
-  if (c->over && dx_queue_length(c->queue) == 0)
-    finish(c);
+  finish_pumping(c);
   return 0;
 }
 
@@ -441,6 +459,7 @@ void dx_conn_pump(dx_conn *c, double now) {
 dx_kind dx_conn_next_turn(dx_conn *c, dx_event *ev, double now) {
   if (c->asked)
     return DX_FAILED;
+  c->answer = ANSWER_DUE;
   dx_kind kind = c->queue ? dx_queue_pop(&c->queue, ev) : DX_WANT;
   if (kind != DX_WANT)
     return kind;
@@ -449,6 +468,8 @@ dx_kind dx_conn_next_turn(dx_conn *c, dx_event *ev, double now) {
   kind = step(c, ev, now);
   if (kind == DX_FAILED)
     finish(c);
+  if (kind != DX_MESSAGE)
+    c->answer = 0;
   return kind;
 }
 

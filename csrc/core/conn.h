@@ -67,7 +67,7 @@ struct dx_conn {
   uint8_t eof;     /* dx_error that follows the input; 0: input goes on */
   uint8_t over;    /* dx_error that follows the queue; 0: none yet */
   uint8_t gone;    /* dx_error for settle: they hung up, not all was read */
-  uint8_t reason_n;
+  uint8_t reason_n, answer; /* answer: see dx_conn_hold */
   uint16_t close_sent; /* code of our close frame, which is in the outbox or
                           beyond; 0: there is none */
   uint16_t code; /* the peer's close code; DX_CODE_NONE, DX_CODE_ABNORMAL */
@@ -143,6 +143,12 @@ void dx_conn_open(dx_conn *c, double now);
  * Control frames are answered on the way and never returned. */
 dx_kind dx_conn_next_turn(dx_conn *c, dx_event *ev, double now);
 dx_kind dx_conn_next(dx_conn *c, dx_event *ev, double now);
+
+/* Who has taken the last message has to wait before sending (on = 1), and has
+ * sent (0): in between a close frame of the peer does not take effect, but for
+ * settle.  Once for each message, as a program that only sends is not to put it
+ * off for ever. */
+void dx_conn_hold(dx_conn *c, int on);
 
 /* Do what can be done while nobody takes messages; or some of it, and return 1:
  * others first. */

@@ -228,7 +228,6 @@ static dx_error put_large(dx_link *l, dx_conn *c, const dx_message *m) {
 }
 
 static int send_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
   lconn *c = (lconn *)ctx;
   dx_link *l = c->transport;
   size_t high = c->conn.limits->high_mark;
@@ -240,6 +239,7 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
       ltask *t = ltask_self(L, loop);
       t->what = WAIT_DRAIN;
       l->wants_drain = 1;
+      dx_conn_hold(&c->conn, 1);
       return ltask_wait(L, loop, t, (ltask **)&l->waiters, INFINITY, ctx,
                         send_k);
     }
@@ -252,6 +252,8 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
     e = put_large(l, &c->conn, &m);
   else
     e = dx_conn_put_message(&c->conn, &m);
+  if (status == LUA_YIELD)
+    dx_conn_hold(&c->conn, 0);
   if (e)
     return dx_conn_end(&c->conn) ? report_end(L, lloop_get(L), c)
                                  : lconn_failure(L, c, e);

@@ -193,6 +193,14 @@ static int message_pieces(lua_State *L) {
   return 0;
 }
 
+/* hold(ws, on): see conn.h */
+static int message_hold(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_conn_hold(&c->conn, lua_toboolean(L, 2));
+  lconn_touch(c);
+  return 0;
+}
+
 static int message_pump(lua_State *L) {
   lconn *c = lconn_check(L, 1);
   dx_conn_pump(&c->conn, luaL_checknumber(L, 2));
@@ -272,6 +280,7 @@ const luaL_Reg lmessage_functions[] = {{"put", message_put},
                                        {"answered", message_answered},
                                        {"next", message_next},
                                        {"pieces", message_pieces},
+                                       {"hold", message_hold},
                                        {"pump", message_pump},
                                        {"settle", message_settle},
                                        {"feed", message_feed},

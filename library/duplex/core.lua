@@ -237,6 +237,12 @@ function core.next(ws, now) end
 ---@param on boolean
 function core.pieces(ws, on) end
 
+---Who has taken the last message waits for room to send, or has sent: in between a
+---close frame of the peer does not take effect, but for settle. Once for each message.
+---@param ws duplex.Connection
+---@param on boolean
+function core.hold(ws, on) end
+
 ---Answers control frames and queues messages while nobody takes them.
 ---@param ws duplex.Connection
 ---@param now number seconds

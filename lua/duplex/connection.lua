@@ -232,7 +232,9 @@ function connection.class(host, transport)
     if type(data) == "function" then return send_source(ws, data, kind, given) end
     local ok, message, id = drain(ws)
     if not ok then return nil, message, id end
+    local held = message
     ok, message, id = core.put(ws, data, kind, given)
+    if held then core.hold(ws, false) end
     flush(ws)
     if id then return report_end(ws, message, id) end
     return ok, message, id
