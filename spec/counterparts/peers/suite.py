@@ -24,6 +24,7 @@ from autobahn.websocket.compress import (
 import sections
 
 NOTHING = "nothing was agreed on"
+PATIENCE = 30  # seconds for a handshake; the library waits for only one on closing
 
 
 class Player:
@@ -120,7 +121,7 @@ async def play(cases, factory, one, attempts):
             factory.case, factory.ended = case, factory.loop.create_future()
             factory.setProtocolOptions(autoFragmentSize=case.fragment)
             try:
-                problem = await asyncio.wait_for(one(factory, case), case.seconds + 10)
+                problem = await asyncio.wait_for(one(factory, case), case.seconds + 2 * PATIENCE)
             except Exception as error:  # whatever it was, the spec shows it
                 problem = f"{type(error).__name__}: {error}"
             if problem != NOTHING:
@@ -137,7 +138,9 @@ async def main():
     client = role == "client"
     factory = (WebSocketClientFactory if client else WebSocketServerFactory)(rest[0] if client else None, loop=loop)
     factory.protocol, factory.count = Client if client else Server, int(rest[-1])
+    factory.setProtocolOptions(openHandshakeTimeout=PATIENCE, closeHandshakeTimeout=PATIENCE)
     if client:
+        factory.setProtocolOptions(serverConnectionDropTimeout=PATIENCE)
         at = urlsplit(rest[0])
         await play(cases, factory, lambda *case: connect(*case, at.hostname, at.port), 1)
     else:
