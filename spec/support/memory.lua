@@ -78,6 +78,8 @@ function methods:write(bytes, timeout)
     at = at + (count or 0)
     if count == 0 and not self.output.changed:wait(timeout and deadline - native.now()) then
       count, message, id = nil, "TIMEOUT: timed out", "TIMEOUT"
+    elseif count == 0 and self.output.ended then -- by another task, meanwhile
+      count, message, id = nil, "LOST: shut down", "LOST"
     end
     self.writing = count and true
     if not count then return nil, message, id end
