@@ -285,7 +285,7 @@ describe("a method", function()
     assert.same({ "raises", peer.ws.id }, { lines[1][3], lines[1][4] })
     assert.equal("rpc: a method failed: the password is secret", lines[2][2])
     assert.matches("cannot be written as JSON: value%.result%.f is a function$", lines[6][2])
-    assert.matches("^rpc: an answer cannot be sent: .*UTF%-8", lines[7][2])
+    assert.equal("rpc: what a method returned cannot be sent: the text is not valid UTF-8", lines[7][2])
   end))
 
   it("leaves its task to the next one whatever it raises, and whatever a codec makes of its answer", run(function()
@@ -311,9 +311,13 @@ describe("a method", function()
   end))
 
   it("that fails in a batch does not spoil the others", run(function()
-    local raw = serving { bad = function() return print end, good = function() return 1 end }
-    local answers = ask(raw, '[{"jsonrpc":"2.0","method":"bad","id":1},{"jsonrpc":"2.0","method":"good","id":2}]')
-    assert.same({ failed(-32603, "Internal error", 1), { jsonrpc = "2.0", result = 1, id = 2 } }, answers)
+    local raw = serving {
+      bad = function() return print end, broken = function() return "\255" end, good = function() return 1 end,
+    }
+    for _, name in ipairs { "bad", "broken" } do
+      local answers = ask(raw, '[{"jsonrpc":"2.0","method":"' .. name .. '","id":1},{"jsonrpc":"2.0","method":"good","id":2}]')
+      assert.same({ failed(-32603, "Internal error", 1), { jsonrpc = "2.0", result = 1, id = 2 } }, answers)
+    end
   end))
 
   it("is never answered as a notification, whatever it does", run(function()

@@ -91,39 +91,26 @@ local function outcome(self, entry)
   return nil, message.failure(INTERNAL)
 end
 
--- The answer to a call whose own one cannot be sent; nil when its codec cannot
--- write that either.
-local function apology(self, entry)
-  local fine, text = pcall(self.codec.encode, message.error(entry.id, message.failure(INTERNAL)))
-  return fine and text or nil
+-- Text that can be sent, or nil and why there is none.
+local function sendable(self, answer)
+  local fine, text = pcall(self.codec.encode, answer)
+  if not fine then return nil, text end
+  if pcall(self.duplex.prepare, text) then return text end
+  return nil, "cannot be sent: the text is not valid UTF-8"
 end
 
+-- nil for what is not answered: notifications (4.1), and calls whose id cannot be
+-- sent, as some codecs make one of half a surrogate pair.
 local function text_of(self, entry)
   local result, problem = outcome(self, entry)
-  if entry.kind == "notification" then return nil end -- 4.1 never answered
-  local fine, text = pcall(self.codec.encode,
-    problem and message.error(entry.id, problem) or message.result(entry.id, result))
-  if fine then return text end
-  log_error(self, "what a method returned " .. text, entry)
-  return apology(self, entry)
+  if entry.kind == "notification" then return nil end
+  local text, trouble = sendable(self, problem and message.error(entry.id, problem) or message.result(entry.id, result))
+  if text then return text end
+  log_error(self, "what a method returned " .. trouble, entry)
+  return (sendable(self, message.error(entry.id, message.failure(INTERNAL))))
 end
 
 -- ---- its answer ----
-
-local function joined(texts, batch)
-  return batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]
-end
-
-local function send(self, texts, entries, batch)
-  local fine, problem = self:send(joined(texts, batch))
-  if fine then return end
-  -- Text that is not UTF-8 cannot be sent.
-  self.log("error", "rpc: an answer cannot be sent: " .. tostring(problem))
-  local others = {}
-  for _, entry in ipairs(entries) do others[#others + 1] = apology(self, entry) end
-  -- Nor can an id that some codecs make of half a surrogate pair: who sends that gets no answer.
-  if others[1] then self:send(joined(others, batch)) end
-end
 
 -- 6 In the order of the calls, and nothing when none wants an answer.
 local function done(self, job, text)
@@ -131,13 +118,9 @@ local function done(self, job, text)
   group.texts[job.index] = text
   group.left = group.left - 1
   if group.left > 0 then return end
-  local texts, entries = {}, {}
-  for i, entry in ipairs(group.entries) do
-    if group.texts[i] then
-      texts[#texts + 1], entries[#entries + 1] = group.texts[i], entry
-    end
-  end
-  if #texts > 0 then send(self, texts, entries, group.batch) end
+  local texts = {}
+  for i = 1, #group.entries do texts[#texts + 1] = group.texts[i] end
+  if #texts > 0 then self:send(group.batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]) end
 end
 
 -- ---- many calls ----
