@@ -70,7 +70,6 @@ return function(duplex)
     p.calls:give_up_all(text, id)
     p.over:set()
     p.changed:set()
-    p.freed:set()
   end
 
   local function take_answer(p, entry)
@@ -245,9 +244,9 @@ return function(duplex)
     local p = {
       codec = codec, log = checked.log, timeout = checked.timeout,
       max_held = checked.max_held, max_batch = checked.max_batch,
-      over = duplex.event(), changed = duplex.event(), freed = duplex.event(),
+      calls = calls.new(checked.max_calls, codec.null),
+      over = duplex.event(), changed = duplex.event(),
     }
-    p.calls = calls.new(checked.max_calls, codec.null, p.freed)
     p.serving = serving.new(duplex, peer, checked, p, function(data) return again(p, data) end)
     p.calling = calling.new(duplex, peer, p, ensure_reading)
     peer[PRIVATE] = p

@@ -808,6 +808,18 @@ describe("two peers", function()
       end))
   end
 
+  it("whose methods wait for tasks that notify do not wait for ever", run(function()
+    local raw, peer = serving({
+      tell = function(_, one) both.task(one.notify, one, "told")() end,
+    }, { concurrency = 1, max_held = 8000 })
+    local result = both.task(peer.call, peer, "late") -- so that reading goes on
+    assert.equal("late", json.decode((raw:receive(5))).method)
+    for _ = 1, 2 do raw:send('{"jsonrpc":"2.0","method":"tell","params":["' .. ("x"):rep(1000) .. '"]}') end
+    for _ = 1, 2 do assert.equal("told", json.decode((raw:receive(5))).method) end
+    raw:send('{"jsonrpc":"2.0","result":"here","id":1}')
+    assert.equal("here", (result()))
+  end))
+
   it("let methods answer a peer that sends all before it reads, up to max_held", run(function()
     local raw = serving({ get = function() return ("x"):rep(100000) end }, { concurrency = 2 })
     local text, count = '{"jsonrpc":"2.0","method":"get","params":["' .. ("x"):rep(100000) .. '"],"id":1}', 60

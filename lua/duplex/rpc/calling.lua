@@ -15,12 +15,12 @@ local class = { __index = methods }
 --- Calls for a peer.
 ---@param duplex duplex
 ---@param peer duplex.RpcPeer
----@param p { calls: table, serving: table, codec: duplex.Codec, changed: duplex.Event, freed: duplex.Event }
+---@param p { calls: table, serving: table, codec: duplex.Codec, changed: duplex.Event }
 ---@param ensure_reading fun(peer: duplex.RpcPeer)
 function calling.new(duplex, peer, p, ensure_reading)
   return setmetatable({
     duplex = duplex, peer = peer, calls = p.calls, serving = p.serving, codec = p.codec,
-    changed = p.changed, freed = p.freed, ensure_reading = ensure_reading,
+    changed = p.changed, ensure_reading = ensure_reading,
   }, class)
 end
 
@@ -33,52 +33,53 @@ local function encode(self, entries, as_batch)
     if not fine then return nil, ("params of '%s': %s"):format(entry.method, text) end
     texts[i] = text
   end
-  return as_batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]
+  local whole = as_batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]
+  local fine, problem = pcall(self.duplex.prepare, whole)
+  if not fine then return nil, "this cannot be sent: " .. (problem:match("%((.*)%)$") or problem) end
+  return whole
 end
 
 local function left(self, deadline)
   return deadline and math.max(0, deadline - self.duplex.now())
 end
 
--- Must a task that is no method wait? For notifications, which nobody answers, while
--- methods are behind with what they send. The size of a call does not matter, as large
+-- Waits until more may be sent. The size of a call does not matter, as large
 -- ones would else never get their turn beside many small ones.
-local function must_wait(self, wants_answers)
-  if wants_answers then return self.calls.bytes >= WINDOW end
-  return self.serving:pressed()
-end
-
-local function wait_for_turn(self, wants_answers, deadline)
-  while must_wait(self, wants_answers) and not self.peer.closed do
+local function wait_for_window(self, deadline)
+  local calls = self.calls
+  while calls.bytes >= WINDOW do
+    self.freed = self.freed or self.duplex.event()
+    calls.freed = self.freed
     self.freed:clear()
-    local ok, text, id = self.freed:wait(wants_answers and left(self, deadline) or nil)
+    local ok, text, id = self.freed:wait(left(self, deadline))
     if not ok then return nil, text, id end
+    if self.peer.closed then break end
   end
   return true
 end
 
--- Sends calls that were added, and waits for their answers.
+-- Sends calls that were added, and waits for their answers. Returns message and id
+-- of what went wrong.
 local function exchange(self, list, over, whole, deadline)
-  local wants_answers, inside = #list > 0, self.serving:inside()
-  local ok, text, id = true
-  if wants_answers then
+  local inside = self.serving:inside()
+  local ok, text, id, _ = true
+  if #list > 0 then
     self.changed:set() -- reading may have stopped
     self.ensure_reading(self.peer)
+    -- A method that calls back must not wait for calls that may wait for it.
+    if not inside then ok, text, id = wait_for_window(self, deadline) end
+    if not ok then return text, id end
+  elseif not inside then
+    self.serving:give_way()
   end
-  -- A method must not wait for what may wait for it.
-  if not inside then ok, text, id = wait_for_turn(self, wants_answers, deadline) end
-  if not ok then return true, text, id end
   self.calls:sent(list, #whole)
-  local fine
-  fine, ok, text, id = self.serving:send(whole)
-  if not fine then return false, ok end
-  if ok and wants_answers then
+  ok, text, id = self.serving:send(whole)
+  if ok and #list > 0 then
     if inside then self.serving:suspend() end
-    ok, text, id = over:wait(left(self, deadline))
+    _, text, id = over:wait(left(self, deadline))
     if inside then self.serving:resume() end
   end
-  if ok then return true end
-  return true, text, id
+  return text, id
 end
 
 --- Sends entries, together as text, and waits for answers to those that want
@@ -100,10 +101,8 @@ function methods:start(entries, as_batch, deadline, level)
   local whole, problem = encode(self, entries, as_batch)
   if not whole then error(problem, level + 1) end
   calls:add(list, function() over:set() end)
-  local fine
-  fine, text, id = exchange(self, list, over, whole, deadline)
+  text, id = exchange(self, list, over, whole, deadline)
   for _, call in ipairs(list) do calls:give_up(call, text, id) end
-  if not fine then error("this cannot be sent: " .. (text:match("%((.*)%)$") or text), level + 1) end
   return list, text, id
 end
 

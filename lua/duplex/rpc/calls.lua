@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Calls that wait for answers. Several of a batch wait together: their waiter
--- has the number that is left.
+-- has the number that is left. 'freed' is an event for who waits for others.
 
 local failure = require "duplex.failure"
 local message = require "duplex.rpc.message"
@@ -15,9 +15,8 @@ local class = { __index = methods }
 --- An empty set of calls.
 ---@param most integer
 ---@param null any of the codec
----@param freed duplex.Event is set when one is over
-function calls.new(most, null, freed)
-  return setmetatable({ most = most, null = null, freed = freed, count = 0, bytes = 0, last_id = 0, by_id = {} }, class)
+function calls.new(most, null)
+  return setmetatable({ most = most, null = null, count = 0, bytes = 0, last_id = 0, by_id = {} }, class)
 end
 
 --- Room for this many more? Else nil, message, id.
@@ -62,7 +61,7 @@ local function finish(self, call)
   self.count = self.count - 1
   -- Fractions of batches do not add up to the last bit.
   self.bytes = self.count == 0 and 0 or self.bytes - call.bytes
-  self.freed:set()
+  if self.freed then self.freed:set() end
   local waiter = call.waiter
   waiter.left = waiter.left - 1
   if waiter.left == 0 then waiter.done() end

@@ -10,6 +10,7 @@ local message = require "duplex.rpc.message"
 local serving = {}
 
 local LONGEST = 100 -- bytes of a method's name in a line of the log
+local STALLED = 0.5 -- seconds in which no method began or sent anything
 local OVERHEAD = 500 -- bytes that a call takes beside its text, about
 local NOT_FOUND, INTERNAL, INVALID, UNREADABLE = -32601, -32603, -32600, -32700
 
@@ -20,16 +21,15 @@ local class = { __index = methods }
 ---@param duplex duplex
 ---@param peer duplex.RpcPeer what methods are given
 ---@param settings table checked options
----@param p { codec: duplex.Codec, changed: duplex.Event, freed: duplex.Event } 'changed'
----  is set when a task is free, 'freed' when there is less to do or to send
+---@param p { codec: duplex.Codec, changed: duplex.Event } 'changed' is set when a task is free
 ---@param read fun(text: string): table[] the calls of a message that was read before
 function serving.new(duplex, peer, settings, p, read)
   return setmetatable({
-    duplex = duplex, peer = peer, codec = p.codec, changed = p.changed, freed = p.freed,
-    read = read, log = settings.log,
+    duplex = duplex, peer = peer, codec = p.codec, changed = p.changed,
+    moved = duplex.event(), read = read, log = settings.log,
     methods = settings.methods, around = settings.around,
-    concurrency = settings.concurrency, pressing = settings.max_held / 16, max_batch = settings.max_batch,
-    running = 0, resuming = 0, starting = 0, sending = 0, held_bytes = 0, held = {}, first = 1, last = 0,
+    concurrency = settings.concurrency, much = settings.max_held / 16, max_batch = settings.max_batch,
+    running = 0, resuming = 0, sending = 0, held_bytes = 0, held = {}, first = 1, last = 0,
     coroutines = setmetatable({}, { __mode = "k" }),
   }, class)
 end
@@ -130,7 +130,7 @@ local run
 local function start(self, job)
   local group = job.group
   if not group.entries then group.entries, group.text = self.read(group.text), nil end
-  self.running, self.starting = self.running + 1, self.starting + 1
+  self.running = self.running + 1
   self.duplex.spawn(run, self, job)
 end
 
@@ -142,30 +142,27 @@ local function advance(self)
     self.first = self.first + 1
     self.held_bytes = self.held_bytes - job.bytes
     start(self, job)
-    self.freed:set()
+    self.moved:set()
   end
   self.changed:set()
 end
 
 function run(self, job)
-  self.starting = self.starting - 1
   if not self.peer.closed then done(self, job, text_of(self, job.group.entries[job.index])) end
   self.running = self.running - 1
   advance(self)
 end
 
 --- Sends, with the reader knowing that somebody does, see rpc.lua.
----@param text string
----@return boolean fine did it not raise?
----@return any ok_or_problem, string? message, string? id as ws:send
+---@param text string what duplex.prepare takes
+---@return true|nil ok, string? message, string? id as ws:send
 function methods:send(text)
-  local ws = self.peer.ws
   self.sending = self.sending + 1
   if self.sending == 1 and not self:free() then self.changed:set() end
-  local fine, ok, problem, id = self.duplex.pcall(ws.send, ws, text)
+  local ok, problem, id = self.peer.ws:send(text)
   self.sending = self.sending - 1
-  self.freed:set()
-  return fine, ok, problem, id
+  self.moved:set()
+  return ok, problem, id
 end
 
 --- A method begins to wait for the peer.
@@ -189,6 +186,7 @@ end
 --- Forgets what is held.
 function methods:drop()
   self.held, self.first, self.last, self.held_bytes = {}, 1, 0, 0
+  self.moved:set()
 end
 
 --- Is a method what runs now?
@@ -197,9 +195,13 @@ function methods:inside() return self.coroutines[coroutine.running() or false] e
 --- Is there a task for one more call?
 function methods:free() return self.running < self.concurrency end
 
---- Is much held, and are methods on their way to send? Then these come first.
-function methods:pressed()
-  return self.held_bytes > self.pressing and self.sending + self.starting > 0
+--- Lets methods go first when much is held, as long as they get on: they may be
+--- waiting for the task that this is.
+function methods:give_way()
+  while self.held_bytes > self.much do
+    self.moved:clear()
+    if not self.moved:wait(STALLED) then return end
+  end
 end
 
 --- Takes calls that came in one message. Those that have to wait are held as the
