@@ -140,7 +140,7 @@ describe("the examples of the specification:", function()
 end)
 
 describe("a call that comes", function()
-  for _, id in ipairs { "1", "0", "-5", "1.5", "null", '"a"', '""', '"\\u0000\\n"', "9007199254740992",
+  for _, id in ipairs { "1", "0", "-5", "1.5", "null", '"a"', '""', '"\\u0000\\n"', "9007199254740991",
     "1234567890123456", '"' .. ("x"):rep(10000) .. '"' } do
     it("is answered with its id: " .. id:sub(1, 20), run(function()
       local answer = ask(serving(SPECIFIED), '{"jsonrpc":"2.0","method":"sum","params":[2],"id":' .. id .. "}")
@@ -148,7 +148,7 @@ describe("a call that comes", function()
     end))
   end
 
-  for _, id in ipairs { "true", "false", "{}", "[1]", "1e300", "-1e300", "0.12345678901234567" } do
+  for _, id in ipairs { "true", "false", "{}", "[1]", "1e300", "-1e300", "9007199254740993", "-9007199254740993", "0.12345678901234567" } do
     it("is invalid with an id that cannot be answered: " .. id, run(function()
       local raw = serving(SPECIFIED)
       assert.same(INVALID, ask(raw, '{"jsonrpc":"2.0","method":"sum","params":[2],"id":' .. id .. "}"))

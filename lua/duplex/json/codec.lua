@@ -9,7 +9,7 @@ local codec = {}
 
 local kind_of = rawget(math, "type") -- Lua 5.3 and later: "integer" or "float"
 
-local EXACT = 2 ^ 53 -- whole numbers up to this are what they look like
+local EXACT = 2 ^ 53 -- whole numbers below this are what they were as text
 
 local NO_CJSON = "duplex.json needs lua-cjson, which is not installed: apt-get install lua-cjson, "
   .. "or luarocks install lua-cjson; or give a codec of your own, { encode = ..., decode = ... }"
@@ -31,7 +31,7 @@ local function settle(value, floats)
       if not settle(one, floats) then return false end
     elseif kind == "number" then
       if is_infinite(one) then return false end
-      if floats and one % 1 == 0 and one <= EXACT and one >= -EXACT then value[key] = math.floor(one) end
+      if floats and one % 1 == 0 and one < EXACT and one > -EXACT then value[key] = math.floor(one) end
     end
   end
   return true

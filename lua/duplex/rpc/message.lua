@@ -8,7 +8,7 @@ local message = {}
 local kind_of = rawget(math, "type") -- Lua 5.3 and later: "integer" or "float"
 
 local VERSION = "2.0"
-local EXACT = 2 ^ 53 -- larger floating point numbers may have lost digits
+local EXACT = 2 ^ 53 -- floating point numbers from this on may have lost digits
 
 -- 5.1 Error object
 local TEXTS = {
@@ -29,7 +29,7 @@ Failure.__name = "duplex.RpcError"
 function Failure.__tostring(e) return ("RPC: %s (%d)"):format(e.message, e.code) end
 
 local function is_integer(value)
-  return type(value) == "number" and value % 1 == 0 and value <= EXACT and value >= -EXACT
+  return type(value) == "number" and value % 1 == 0 and value < EXACT and value > -EXACT
 end
 
 --- An error object, for a method to return or to raise.
