@@ -264,6 +264,13 @@ int dx_inflate(dx_deflate *d, dx_span *f, int last, int whole) {
   return 1;
 }
 
+/* The shared inflater is this connection's own then, until the message ends. */
+void dx_inflate_interrupt(dx_deflate *d) {
+  if (d->borrowed)
+    d->codecs->inflater = NULL;
+  d->borrowed = 0;
+}
+
 /* ---- compressing ---- */
 
 /* What compresses messages for all connections whose parameters are those of

@@ -94,6 +94,9 @@ void dx_inflate_begin(dx_deflate *d);
  * message, and the caller goes on until it has 1 or an error. */
 int dx_inflate(dx_deflate *d, dx_span *f, int last, int whole);
 
+/* Others may inflate before this message goes on. */
+void dx_inflate_interrupt(dx_deflate *d);
+
 /* ---- compressing ---- */
 
 enum { DX_BEGINS = 1, DX_ENDS = 2 }; /* which part of a message it is */

@@ -325,8 +325,10 @@ DX_APART static dx_kind compressed_payload(dx_reader *r,
   } while (done == 0 && !r->pieces && (r->n == 0 || d->inflated < turn));
   if (done < 0)
     return fail(r, (dx_error)-done);
-  if (done == 0 && !r->pieces)
+  if (done == 0 && !r->pieces) {
+    dx_inflate_interrupt(d);
     return DX_LATER;
+  }
   size_t made = dx_buffer_length(r->body);
   uint8_t *p = dx_buffer_bytes(r->body);
   if (done && r->left == 0) {

@@ -85,6 +85,25 @@ describe("others have their turn", function()
     assert.is_true(seen > 3, seen)
   end))
 
+  -- They shared an inflater, which began anew with each of them.
+  it("and messages that inflate at one time keep apart, without context takeover", run(function()
+    local options = { compression = { compressor = "shared" }, max_message = #BOMB, log = false }
+    local queued, received = duplex.event(), {}
+    local server = assert(duplex.serve(options, function(ws)
+      queued:wait()
+      received[#received + 1] = assert(ws:receive())
+    end))
+    for _, letter in ipairs { "a", "b" } do
+      assert(assert(duplex.connect(server.url, options)):send(letter:rep(#BOMB)))
+    end
+    while server:metrics().queue.messages < 2 do duplex.sleep(0) end
+    queued:set()
+    while #received < 2 do duplex.sleep(0) end
+    table.sort(received)
+    assert.is_true(received[1] == ("a"):rep(#BOMB) and received[2] == ("b"):rep(#BOMB))
+    server:stop(0)
+  end))
+
   on_both("while one is received in pieces", function(bound)
     local had, size = nil, 0
     play(bound, function(ws, turns)
