@@ -178,6 +178,10 @@ function streams.host(loop)
     error("this waits, so it must be called in a task of " .. loop.name, 0)
   end
 
+  local function cannot(name, level)
+    error(("host '%s' cannot honour the option '%s'"):format(loop.name, name), level)
+  end
+
   local function park(waiter, timeout)
     host.check_wait()
     return loop.park(waiter, timeout)
@@ -209,6 +213,7 @@ function streams.host(loop)
 
   function host.connect(ws, address, port, timeout)
     host.check_wait()
+    if not port and lacks.unix then cannot("unix", 0) end
     local s, message, id = loop.connect(address, port, timeout)
     if not s then return nil, message, id end
     host.transport.attach(ws, s)
@@ -245,7 +250,7 @@ function streams.host(loop)
   function host.listen(given)
     for _, row in ipairs(options.rows) do
       if lacks[row.name] and given[row.name] ~= row.default then
-        error(("host '%s' cannot honour the option '%s'"):format(loop.name, row.name), 4)
+        cannot(row.name, 5)
       end
     end
     return listening.open(given, host.resolve, listen)

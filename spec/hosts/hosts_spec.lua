@@ -39,6 +39,26 @@ for _, name in ipairs { "native", "cqueues", "copas", "luv" } do
   end)
 end
 
+describe("a host of one's own", function()
+  if require "duplex.puc51" then return end -- has the native one only
+
+  it("that has no Unix sockets says so, for servers and for clients", function()
+    local function nothing() end
+    local loop = { name = "mine", lacks = { "unix" }, now = os.time, start = nothing, listen = nothing,
+      can_wait = function() return true end }
+    local duplex = require "duplex.bind"(require("duplex.streams").host(loop))
+    for _, call in ipairs {
+      function() duplex.serve({ unix = "/there" }, nothing) end,
+      function() duplex.connect("ws://x/", { unix = "/there" }) end,
+    } do
+      local fine, problem = pcall(call)
+      assert.is_false(fine)
+      assert.truthy(problem:find("host 'mine' cannot honour the option 'unix'", 1, true), problem)
+      assert.is_nil(problem:find("streams.lua", 1, true), problem)
+    end
+  end)
+end)
+
 describe("the code of connections, servers and clients", function()
   it("names no host", function()
     local list = io.popen("ls lua/duplex/*.lua")
