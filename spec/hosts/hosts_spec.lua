@@ -8,6 +8,7 @@ local child = require "spec.support.child"
 local hosts = require "spec.hosts.path"
 
 local AFTER = { "run returns what main returned", "stop closes all, and sleepers learn of it",
+  "stop calls functions of on_stop, which may wait",
   "stop is not over for tasks that learn of it from connections",
   "stop is for connections that come after it, too",
   "run does not wait for attempts that were given up", "run does not wait for background tasks",

@@ -120,6 +120,18 @@ duplex.run(function()
 end)
 report("stop closes all, and sleepers learn of it", { "CLOSED", "CLOSED", "STOPPED" }, results)
 
+local called = {}
+duplex.run(function()
+  duplex.on_stop(function(grace)
+    local slept = duplex.sleep(5)
+    called[1], called[2] = grace, slept == nil
+  end)
+  duplex.on_stop(function() called[3] = "forgotten" end)()
+  duplex.spawn(duplex.stop, 3)
+  called[4] = select(3, duplex.sleep(5))
+end)
+report("stop calls functions of on_stop, which may wait", { 3, true, nil, "STOPPED" }, called)
+
 results = {}
 duplex.run(function()
   local last = t.peer "quiet"
