@@ -65,7 +65,11 @@ function own:await(_, timeout)
     tasks.resume(self)
   end
   if not self.listens then self.handle:read_start(self.came) end
-  tasks.keeps(self.handle)
+  local aside = tasks.aside()
+  if aside ~= (self.aside or false) then
+    self.aside = aside
+    self.handle[aside and "unref" or "ref"](self.handle)
+  end
   loop.park(self, timeout)
 end
 

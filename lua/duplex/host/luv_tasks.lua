@@ -14,6 +14,7 @@ local check, idle
 -- Coroutines that run does not wait for, and what ends requests of theirs: libuv
 -- waits for those whatever is done.
 local asides, requests = setmetatable({}, { __mode = "k" }), {}
+local turning, halted = false, false -- by tasks.run; to look at the requests
 
 -- Tasks do not raise (streams.lua); a coroutine of the program's own may.
 local function resume(co, result)
@@ -49,10 +50,8 @@ function tasks.start(fn, aside)
   make_ready(co)
 end
 
---- A handle that the running task waits for keeps the loop running, or does not.
-function tasks.keeps(handle)
-  if asides[coroutine.running()] then handle:unref() else handle:ref() end
-end
+--- Is the running task one that run does not wait for?
+function tasks.aside() return asides[coroutine.running()] == true end
 
 -- Who waited goes on: straight from an event (resume), or soon (make_ready).
 local function unpark(waiter, go_on, result)
@@ -76,17 +75,19 @@ end
 
 function tasks.park(waiter, timeout)
   if timeout and timeout <= 0 then return pause(waiter) end
-  local timer
+  local timer, aside
   waiter.co = coroutine.running()
   if timeout and timeout < 1e9 then
     timer = table.remove(timers) or uv.new_timer()
-    tasks.keeps(timer)
+    aside = asides[waiter.co]
+    if aside then timer:unref() end
     uv.update_time()
     timer:start(math.ceil(timeout * 1000), 0, function() unpark(waiter, resume, false) end)
   end
   local woken = coroutine.yield()
   if timer then
     timer:stop()
+    if aside then timer:ref() end
     timers[#timers + 1] = timer
   end
   return woken
@@ -105,7 +106,11 @@ function tasks.await(timeout, id, begin, abandon)
   end
   local fine, ok, _, name = pcall(begin, done)
   if not fine or not ok then return sockets.failure(id, fine and name or ok) end
-  requests[waiter] = asides[coroutine.running()] and abandon
+  requests[waiter] = tasks.aside() and abandon or nil
+  if turning and requests[waiter] then
+    halted = true
+    uv.stop()
+  end
   local in_time = over or tasks.park(waiter, timeout)
   requests[waiter] = nil
   if not in_time then return sockets.timed_out() end
@@ -113,16 +118,20 @@ function tasks.await(timeout, id, begin, abandon)
   return true
 end
 
---- Turns the loop while alive(), or something of the program's own goes on.
+--- Turns the loop while alive(), or something of the program's own goes on, or
+--- until that stops it.
 function tasks.run(alive)
-  while uv.run("once") do
-    if not alive() then
-      for waiter, abandon in pairs(requests) do
-        requests[waiter], waiter.co = nil, nil -- nobody is told: it would try again
-        abandon()
-      end
+  local more, mode
+  turning = true
+  repeat
+    halted, mode = false, next(requests) and "once" or "default"
+    more = uv.run(mode)
+    for waiter, abandon in pairs(alive() and {} or requests) do
+      requests[waiter], waiter.co = nil, nil -- nobody is told: it would try again
+      abandon()
     end
-  end
+  until not more or mode == "default" and not halted
+  turning = false
 end
 
 return tasks
