@@ -362,6 +362,13 @@ static int loop_unsent(lua_State *L) {
   return 1;
 }
 
+/* turning() -> whether the loop is: in run, in step, or for a wait at top level
+ */
+static int loop_turning(lua_State *L) {
+  lua_pushboolean(L, lloop_get(L)->turning);
+  return 1;
+}
+
 /* can_wait() -> whether a call that waits may be made here */
 static int loop_can_wait(lua_State *L) {
   lloop *loop = lloop_get(L);
@@ -561,6 +568,7 @@ static const luaL_Reg functions[] = {{"now", loop_now},
                                      {"unsent", loop_unsent},
                                      {"quit", loop_quit},
                                      {"can_wait", loop_can_wait},
+                                     {"turning", loop_turning},
                                      {"step", loop_step},
                                      {"fd", loop_fd},
                                      {"timeout", loop_timeout},

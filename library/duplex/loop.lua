@@ -86,6 +86,9 @@ function loop.signal(name, ...) end
 ---@return boolean may a call that waits be made here?
 function loop.can_wait() end
 
+---@return boolean is the loop being turned, by run, by step, or for a wait at top level?
+function loop.turning() end
+
 ---@return integer count of connections that are over and still being sent to
 function loop.unsent() end
 

@@ -339,6 +339,24 @@ describe("nesting the loop", function()
     assert.is_true(duplex.now() - began < 1)
   end)
 
+  it("a task may stop all, and what is refused there does no harm", function()
+    local stopped, refused, ended
+    local server = assert(duplex.serve({ log = false }, function(ws) ended = select(3, ws:receive()) end))
+    duplex.spawn(function()
+      local ws = assert(duplex.connect(server.url))
+      refused = { pcall(duplex.run, print) }
+      stopped = { pcall(duplex.stop, 5) }
+      ws:receive()
+    end)
+    for _ = 1, 1000 do
+      if not duplex.step(0.01) then break end
+    end
+    assert.same({ false, "the loop is running already" }, refused)
+    assert.same({ true }, stopped)
+    assert.equal("CLOSED", ended)
+    assert.equal("afterwards", duplex.run(function() return duplex.sleep(0) and "afterwards" end))
+  end)
+
   it("fd and timeout say when to step", function()
     assert.is_true(duplex.fd() > 2)
     while duplex.step() do end

@@ -29,7 +29,8 @@ return function(native)
     stopping.everything(native, grace, grace)
     -- Whoever just learned of it may still say goodbye.
     if main_ended then main_ended:wait(SETTLE) end
-    loop.quit()
+    -- Who turns the loop by step, or a wait at top level, goes on.
+    if running then loop.quit() else over() end
   end
 
   --- Stops what runs: servers stop, clients close with 1001, sleepers and later
@@ -41,7 +42,8 @@ return function(native)
     exiting = true
     loop.stopping(true)
     loop.brief(stop_all, native.log_failure, grace or 10)
-    if not running and loop.can_wait() then
+    if not loop.turning() and loop.can_wait() then
+      running = true
       loop.run()
       over()
     end
@@ -65,7 +67,7 @@ return function(native)
   ---@return any ... what main returned
   function native.run(main)
     local results, problem = { n = 0 }, nil
-    if running then error("the loop is running already", 2) end
+    if loop.turning() then error("the loop is running already", 2) end
     if main ~= nil then
       if type(main) ~= "function" then
         error("main must be a function, got " .. type(main), 2)
