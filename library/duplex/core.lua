@@ -19,8 +19,9 @@ function core.now() end
 
 ---Limits for connections, from options that duplex.options checked.
 ---@param options table
+---@param counter? duplex.Settings in which to count what passes, instead of in these
 ---@return duplex.Settings
-function core.settings(options) end
+function core.settings(options, counter) end
 
 ---A metatable for connections: ws.x is methods.x, or else getters.x(ws).
 ---@param methods table<string, function>
