@@ -264,10 +264,12 @@ return function(duplex)
     own.queue = queue.new(own.queue, own.queue_bytes, own.queue_policy)
     own.wake, own.changed = duplex.event(), duplex.event()
     local client = setmetatable({ own = own, state = "connecting", attempts = 0 }, class)
+    function own.forget() end
+    duplex.spawn(keep.run, client) -- raises where there are no tasks, and may run at once
+    if own.failure then return client end
     own.forget = duplex.on_stop(function()
       keep.finish(client, { id = "STOPPED", message = "STOPPED: the loop is stopping" })
     end)
-    duplex.spawn(keep.run, client)
     return client
   end
 end

@@ -199,6 +199,7 @@ end
 function app.refused()
   local fine, problem = pcall(duplex.upgrade, echo)
   ngx.say(table.concat(refused, "\n"), "\n", fine and "fine" or problem)
+  ngx.say(next(require("duplex.host.ngx").stoppers) and "something is left" or "nothing is left")
 end
 
 function app.metrics()
