@@ -104,7 +104,7 @@ local rows = {
   { "timeout",          "rpc",    "number or false",   30,          0,   DAY,     "seconds",         "Time that a call waits for its answer, unless it says otherwise." },
   { "max_calls",        "rpc",    "integer",           1000,        1,   INT,     "calls",           "Calls of ours that wait for answers at once." },
   { "max_batch",        "rpc",    "integer",           100,         1,   INT,     "calls",           "Calls in one batch from the peer; a larger one is refused as a whole." },
-  { "max_held",         "rpc",    "integer",           16777216,    0,   TIB,     "bytes",           "Calls from the peer that are read while all methods are busy, as long as something of ours waits to be answered or sent; with more, reading stops." },
+  { "max_held",         "rpc",    "integer",           4194304,     0,   TIB,     "bytes",           "Calls from the peer that are read while all methods are busy, as long as something of ours waits to be answered or sent; with more, reading stops." },
   { "codec",            "rpc",    "table",             nil,         nil, nil,     nil,               "Another JSON codec, { encode, decode, null }; default: lua-cjson." },
   { "max_depth",        "rpc",    "integer",           128,         1,   1000,    "tables",          "Tables within tables, both ways, for lua-cjson." },
   { "log",              "rpc",    "function or false", nil,         nil, nil,     nil,               "log(level, message, fields), false = silence; default: a line on stderr." },

@@ -219,7 +219,7 @@ return function(duplex)
   ---@field timeout? number|false (seconds, default 30) for answers
   ---@field max_calls? integer (default 1000) calls of ours that wait
   ---@field max_batch? integer (default 100) calls in one batch of the peer
-  ---@field max_held? integer (bytes, default 16777216) of the peer's calls that wait
+  ---@field max_held? integer (bytes, default 4194304) of the peer's calls that wait
   ---@field codec? duplex.Codec|table
   ---@field max_depth? integer (default 128) tables within tables
   ---@field log? false|fun(level: string, message: string, fields: table)
