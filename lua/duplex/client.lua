@@ -178,8 +178,7 @@ function client.connect(host, address, given)
   local write, detail = log.writer(checked.log)
   local attempt = {
     host = host, stops = host.stops, options = checked, parts = parts, tls = checked.tls,
-    settings = core.settings(checked), policy = policy,
-    log = checked.log == nil and host.log or write,
+    settings = core.settings(checked), policy = policy, log = write,
     headers = checked.headers or {}, redirects = checked.redirects,
     deadline = checked.open_timeout and host.now() + checked.open_timeout,
   }

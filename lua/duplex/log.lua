@@ -62,6 +62,9 @@ function log.stderr(level, message, fields)
   io.stderr:write(log.line(level, message, fields), "\n")
 end
 
+--- Where lines go that no program takes. A host sets it that has a log of its own.
+log.default = log.stderr
+
 --- The functions to log with, from the option: one for everything, and one for
 --- details, which is nil when nobody would see them.
 ---@param option function|false|nil
@@ -69,13 +72,13 @@ end
 ---@return nil|fun(level: string, message: string, fields: table?) detail
 function log.writer(option)
   if option == false then return function() end end
-  if option == nil then return log.stderr end
+  if option == nil then return log.default end
   -- What is going on must go on, whatever the program's function does.
   local function write(level, message, fields)
     local fine, problem = pcall(option, level, message, fields)
     if fine then return end
-    log.stderr(level, message, fields)
-    log.stderr("error", "the log function failed: " .. tostring(problem))
+    log.default(level, message, fields)
+    log.default("error", "the log function failed: " .. tostring(problem))
   end
   return write, write
 end

@@ -126,7 +126,6 @@ function duplex.upgrade(given, handler)
     return respond { status = 400, body = "WebSockets need HTTP/1.1 here.\n" }
   end
   local write_log, detail = log.writer(checked.log)
-  if checked.log == nil then write_log = host.log end
   local policy = beat.plan(checked)
   if policy then handler = beat.before(host, policy, write_log, handler) end
   local raw, now = ngx.req.raw_header(), host.now()

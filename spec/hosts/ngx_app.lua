@@ -212,6 +212,22 @@ function app.metrics()
   })
 end
 
+--- A client, a hub and a peer whose functions fail.
+function app.failing_hooks()
+  local a, b = duplex.pair()
+  local hub = duplex.hub { on_join = function() error("as it should") end }
+  hub:subscribe(a, "t", { info = {} })
+  duplex.spawn(function()
+    duplex.rpc(b, { methods = { fail = function() error("as it should") end } }):run()
+  end)
+  duplex.rpc(a):notify("fail")
+  local client = duplex.reconnect(("ws://127.0.0.1:%d/echo"):format(ngx.var.server_port), {
+    attempts = 1, on_open = function() error("as it should") end,
+  })
+  ngx.say(select(3, client:receive(5)))
+  a:close()
+end
+
 function app.running() ngx.say(ngx.timer.running_count()) end
 
 function app.collect()

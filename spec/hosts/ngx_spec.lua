@@ -18,7 +18,7 @@ local APP = 'content_by_lua_block { require("spec.hosts.ngx_app").%s() }'
 local NAMES = { "echo", "chat", "push", "flood", "close", "idle", "busy", "asleep", "stats", "ask", "fail", "failing_task",
   "exit", "collect", "much", "context", "address", "timers", "slow", "running", "misuse", "room", "say",
   "bus", "connect", "tell", "large", "count", "nest", "meddle", "stay", "later", "page",
-  "away", "nap", "last", "metrics" }
+  "away", "nap", "last", "metrics", "failing_hooks" }
 
 local function locations()
   local list = { "location / { " .. APP:format("echo") .. " }" }
@@ -279,6 +279,15 @@ describe("nginx:", function()
     assert.truthy(self:complaints():find("handler failed: .*as it should.*stack traceback"))
     self:get("/failing_task")
     assert.truthy(self:complaints():find("task failed: .*in a task.*stack traceback"))
+  end)
+
+  it("what helpers have to say is in the error log, with its time and level", function()
+    assert.truthy(select(2, self:get("/failing_hooks")):find("ERROR\n", 1, true))
+    for _, what in ipairs { "on_open failed", "on_join failed", "rpc: a method failed" } do
+      self:wait(function()
+        return self:complaints():find("%d:%d%d %[error%] [^\n]*duplex: error: " .. what .. ": [^\n]*as it should")
+      end)
+    end
   end)
 
   it("a proxy on a Unix socket is believed as \"unix\"", function()

@@ -17,7 +17,7 @@ local GRACE = 10 -- seconds, as of stop on other hosts; worker_shutdown_timeout 
 local POOL = { pool = "duplex, never reused" }
 
 local host = { name = "nginx", pcall = pcall }
-for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "call", "log",
+for _, name in ipairs { "now", "event", "spawn", "brief", "sleep", "exiting", "call",
   "log_failure", "can_wait", "check_wait" } do
   host[name] = tasks[name]
 end

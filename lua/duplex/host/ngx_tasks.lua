@@ -55,6 +55,7 @@ end
 function tasks.log(level, message, fields)
   ngx.log(LEVELS[level], log.line(level, message, fields))
 end
+log.default = tasks.log
 
 function tasks.log_failure(problem) log.failure(tasks.log, "task failed", problem) end
 
