@@ -73,6 +73,7 @@ local function bury(ws, s)
 end
 
 local function all_go_away()
+  tasks.exit:set()
   for key, fn in pairs(host.stoppers) do
     host.stoppers[key] = nil -- looked at every second: once is enough
     host.brief(fn, tasks.log_failure, GRACE)
@@ -90,21 +91,23 @@ local function watch(premature)
   end
   tasks.begin()
   if looks and looks < tasks.now() + LOOK / 2 then looks = nil end -- it was this one
-  looks = (next(live) or next(host.stoppers)) and tasks.timer(looks, LOOK, watch)
+  if next(live) or next(host.stoppers) or tasks.exit.waiting > 0 then tasks.watch() else looks = nil end
 end
+
+function tasks.watch() looks = tasks.timer(looks, LOOK, watch) end
 
 -- What else to call when the worker exits. A client that waits to connect again
 -- has no connection that would have it watched.
 host.stoppers = setmetatable({}, { __newindex = function(stoppers, key, fn)
   tasks.check_worker()
   rawset(stoppers, key, fn)
-  if fn then looks = tasks.timer(looks, LOOK, watch) end
+  if fn then tasks.watch() end
 end })
 
 -- Should nginx have dropped one of these timers.
 function tasks.look()
   if host.exiting() then return all_go_away() end
-  looks = tasks.timer(looks, LOOK, watch)
+  tasks.watch()
 end
 
 --- A stream over a cosocket of this request becomes that of a connection.
@@ -126,7 +129,7 @@ function host.opened(ws)
   s:share(core.send_timeout(ws))
   live[ws] = s
   tasks.hold(1)
-  looks = tasks.timer(looks, LOOK, watch)
+  tasks.watch()
   if host.exiting() then go_away(ws) end -- watch has been called, for the last time
 end
 

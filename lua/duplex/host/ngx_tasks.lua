@@ -14,7 +14,8 @@ local ngx = rawget(_G, "ngx")
 local FOREVER = 1000000 -- seconds
 local HELD, UNUSED = 1, 0.1 -- seconds between looks whether the pool can end
 local LATE = 1 -- seconds after which a timer that has not begun was dropped
-local SLICE = 1 -- seconds that a sleeper may take to learn that the worker is to exit
+local NAP = 1 -- seconds: whoever sleeps longer is told that the worker is to exit, ...
+local SLICE = 10 -- and looks that often, should it not have been
 local SHORTEST = 0.001 -- seconds: nginx knows nothing shorter
 local TURN = 0.1 -- seconds to wait for one that has nothing to do but begin
 local LEVELS = { debug = ngx.DEBUG, info = ngx.INFO, warning = ngx.WARN, error = ngx.ERR }
@@ -201,15 +202,23 @@ local function next_turn()
   if not mine:wait(TURN) and turn == mine then turn = nil end
 end
 
+--- Set when the worker is to exit: thousands may sleep, and none has to look.
+tasks.exit = tasks.event()
+
+--- What the host does so that it is.
+function tasks.watch() end
+
 function tasks.sleep(seconds)
   options.seconds(seconds, "seconds must be a number")
   tasks.check_wait()
   local deadline = tasks.now() + seconds
   if seconds <= 0 then next_turn() end
-  while seconds > 0 do
-    ngx.sleep(math.max(SHORTEST, ngx.worker.exiting() and 0 or math.min(seconds, SLICE)))
-    seconds = ngx.worker.exiting() and 0 or deadline - tasks.now()
+  while seconds > 0 and not ngx.worker.exiting() do
+    if seconds > NAP then tasks.watch() end
+    tasks.exit:wait(math.min(seconds, SLICE))
+    seconds = deadline - tasks.now()
   end
+  if seconds > 0 then ngx.sleep(SHORTEST) end -- no sleep is over at once
   if not ngx.worker.exiting() then return true end
   return failure.of("STOPPED", "the worker of nginx is stopping")
 end
