@@ -278,8 +278,9 @@ function stream.transport(host)
     if not receives then core.pump(ws, now()) end
     push(link, true)
     if link.over or receives and link.ending then return true end
-    -- In both of these others had their turn: what they read may be what is waited for.
-    if link.reads ~= reads then return true end
+    -- In both of these others had their turn: what they read, or the room that they
+    -- made, may be what is waited for.
+    if link.reads ~= reads or not READS[what] and not core.high(ws, what == "room") then return true end
     if receives and link.receiving then -- found out behind all that may wait
       error("another task is receiving from this connection", 0)
     end

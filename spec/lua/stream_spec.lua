@@ -87,6 +87,26 @@ describe("output over a stream", function()
     assert.same({ nil, "LOST: the peer read nothing for send_timeout", "LOST" }, ended)
   end)
 
+  -- What came in one go is as much as a task may read: before it waits for room others
+  -- have their turn, in which all is written.
+  it("that waits for room goes when there is room before it has begun to wait", run(function()
+    local stream
+    local ws, ends = joined(function(ws)
+      ws:receive()
+      function stream.offer() -- nothing goes at once
+        stream.offer = nil
+        return 0
+      end
+      ws:send(("x"):rep(90000))
+      ws:send("y")
+      ws:receive()
+    end, { ping_interval = false, high_mark = 1000 }, { ping_interval = false })
+    stream = ends.server
+    ws:send(("z"):rep(65528)) -- and 8 bytes of header and mask
+    assert.equal(90000, #assert(ws:receive(5)))
+    assert.equal("y", (ws:receive(5)))
+  end))
+
   case("that was queued before close arrives, though the peer is slow", function(plain)
     local ws = joined(function(ws)
       for i = 1, 10 do ws:send(tostring(i):rep(50000)) end
