@@ -420,10 +420,15 @@ int dx_conn_hungry(const dx_conn *c) {
  * be sent because of it, or that waits for room in the outbox. */
 enum { ANSWER_DUE = 1, ANSWER_HELD = 2 };
 
+/* Behind a close frame of our own no answer goes out, so none is waited for. */
+static int awaits_answer(const dx_conn *c) {
+  return c->answer == ANSWER_HELD && c->over == DX_ERR_CLOSED &&
+         c->state == DX_OPEN;
+}
+
 /* The end that nobody comes for. */
 static void finish_pumping(dx_conn *c) {
-  if (c->over && dx_queue_length(c->queue) == 0 &&
-      !(c->answer == ANSWER_HELD && c->over == DX_ERR_CLOSED))
+  if (c->over && dx_queue_length(c->queue) == 0 && !awaits_answer(c))
     finish(c);
 }
 
@@ -431,8 +436,7 @@ void dx_conn_hold(dx_conn *c, int on) {
   if (on && c->answer != ANSWER_DUE)
     return;
   c->answer = on ? ANSWER_HELD : 0;
-  if (!on && c->state == DX_OPEN)
-    finish_pumping(c);
+  finish_pumping(c);
 }
 
 int dx_conn_pump_turn(dx_conn *c, double now) {
@@ -459,17 +463,15 @@ void dx_conn_pump(dx_conn *c, double now) {
 dx_kind dx_conn_next_turn(dx_conn *c, dx_event *ev, double now) {
   if (c->asked)
     return DX_FAILED;
-  c->answer = ANSWER_DUE;
   dx_kind kind = c->queue ? dx_queue_pop(&c->queue, ev) : DX_WANT;
-  if (kind != DX_WANT)
-    return kind;
-  if (c->state == DX_CLOSED)
-    return DX_FAILED;
-  kind = step(c, ev, now);
-  if (kind == DX_FAILED)
-    finish(c);
-  if (kind != DX_MESSAGE)
-    c->answer = 0;
+  if (kind == DX_WANT) {
+    if (c->state == DX_CLOSED)
+      return DX_FAILED;
+    kind = step(c, ev, now);
+    if (kind == DX_FAILED)
+      finish(c);
+  }
+  c->answer = kind >= DX_MESSAGE ? ANSWER_DUE : 0;
   return kind;
 }
 

@@ -104,6 +104,33 @@ describe("ws:close", function()
     assert.same({ "", "end" }, { raw:rest(1) })
   end))
 
+  it("is over when the peer's close frame is there, although a message waits for room", run(function()
+    local closing, closed, done, why = duplex.event(), duplex.event(), duplex.event(), nil
+    local server = assert(duplex.serve({ log = false }, function(ws)
+      assert(ws:receive())
+      ws:send(("x"):rep(16777216), "binary")
+      duplex.spawn(function()
+        closing:set()
+        ws:close()
+        why = ws.close_error
+        closed:set()
+      end)
+      assert.equal("CLOSED", select(3, ws:send("waits")))
+      done:wait()
+    end))
+    local raw = peer.connect(server.port):upgrade():send("\129\130\0\0\0\0hi")
+    closing:wait()
+    raw:send("\136\130\0\0\0\0\3\233")
+    both.settle() -- it is there first
+    duplex.spawn(function()
+      while raw:read(1) do raw.bytes = "" end
+    end)
+    assert.is_true(closed:wait(5))
+    assert.is_nil(why)
+    done:set()
+    server:stop(0)
+  end))
+
   it("does not wait at all with close_timeout = 0", run(function()
     local ended = duplex.event()
     local server = assert(duplex.serve({ close_timeout = 0, log = false }, function(ws)
