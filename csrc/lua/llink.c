@@ -158,13 +158,13 @@ again:
                   lua_upvalueindex(ev.opcode == DX_TEXT ? UP_TEXT : UP_BINARY));
     return 2;
   }
-  if (kind == DX_PIECE)
-    return luaL_error(L, "this message was begun with receive_to, which has to "
-                         "finish it");
-  if (kind == DX_FAILED)
-    return report_end(L, loop, c);
-  if (kind == DX_LATER) {
-    loop->taken = LOOK_AFTER;
+  if (kind != DX_WANT) {
+    if (kind == DX_PIECE)
+      return luaL_error(L, "this message was begun with receive_to, which has "
+                           "to finish it");
+    if (kind == DX_FAILED)
+      return report_end(L, loop, c);
+    loop->taken = LOOK_AFTER; /* DX_LATER */
     goto again;
   }
   if (l == NULL)
@@ -227,23 +227,9 @@ static dx_error put_large(dx_link *l, dx_conn *c, const dx_message *m) {
   return dx_conn_put_message(c, m);
 }
 
-static int send_k(lua_State *L, int status, lua_KContext ctx) {
-  lconn *c = (lconn *)ctx;
+static inline __attribute__((always_inline)) int put(lua_State *L, lconn *c,
+                                                     int waited) {
   dx_link *l = c->transport;
-  size_t high = c->conn.limits->high_mark;
-  if (l && dx_conn_outbox(&c->conn) > high) {
-    dx_link_send(l);
-    dx_link_touch(l);
-    if (dx_conn_outbox(&c->conn) > high && c->conn.state == DX_OPEN) {
-      lloop *loop = lloop_get(L);
-      ltask *t = ltask_self(L, loop);
-      t->what = WAIT_DRAIN;
-      l->wants_drain = 1;
-      dx_conn_hold(&c->conn, 1);
-      return ltask_wait(L, loop, t, (ltask **)&l->waiters, INFINITY, ctx,
-                        send_k);
-    }
-  }
   dx_error e;
   dx_message m;
   lmessage_get(L, 2, &m);
@@ -252,7 +238,7 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
     e = put_large(l, &c->conn, &m);
   else
     e = dx_conn_put_message(&c->conn, &m);
-  if (status == LUA_YIELD)
+  if (waited)
     dx_conn_hold(&c->conn, 0);
   if (e)
     return dx_conn_end(&c->conn) ? report_end(L, lloop_get(L), c)
@@ -261,6 +247,39 @@ static int send_k(lua_State *L, int status, lua_KContext ctx) {
     dx_link_touch(l);
   lua_pushboolean(L, 1);
   return 1;
+}
+
+/* Does the outbox take no more, whatever can be sent now? */
+DX_APART static int stays_high(lconn *c) {
+  dx_link *l = c->transport;
+  dx_link_send(l);
+  dx_link_touch(l);
+  return dx_conn_outbox(&c->conn) > c->conn.limits->high_mark &&
+         c->conn.state == DX_OPEN;
+}
+
+static inline int is_high(lconn *c) {
+  return c->transport && dx_conn_outbox(&c->conn) > c->conn.limits->high_mark &&
+         stays_high(c);
+}
+
+static int drained_k(lua_State *L, int status, lua_KContext ctx);
+
+static int wait_drained(lua_State *L, lconn *c) {
+  lloop *loop = lloop_get(L);
+  ltask *t = ltask_self(L, loop);
+  dx_link *l = c->transport;
+  t->what = WAIT_DRAIN;
+  l->wants_drain = 1;
+  dx_conn_hold(&c->conn, 1);
+  return ltask_wait(L, loop, t, (ltask **)&l->waiters, INFINITY,
+                    (lua_KContext)c, drained_k);
+}
+
+static int drained_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  lconn *c = (lconn *)ctx;
+  return is_high(c) ? wait_drained(L, c) : put(L, c, 1);
 }
 
 /* ws:send(data, message or source [, kind [, options]]) -> true | nil, message,
@@ -276,7 +295,11 @@ static int method_send(lua_State *L) {
     lmessage_how(L, 4); /* bad ones are refused at once, and in any case */
     lua_settop(L, 4);
   }
-  return send_k(L, LUA_OK, (lua_KContext)c);
+  if (!is_high(c))
+    return put(L, c, 0);
+  dx_message m;
+  lmessage_get(L, 2, &m); /* or what waits is refused behind the wait */
+  return wait_drained(L, c);
 }
 
 /* ---- other waits ---- */

@@ -193,10 +193,21 @@ static int message_pieces(lua_State *L) {
   return 0;
 }
 
-/* hold(ws, on): see conn.h */
+/* hold(ws, data or message [, kind [, options]]): who is to send this has to
+ * wait first, see conn.h; raises what put would */
 static int message_hold(lua_State *L) {
   lconn *c = lconn_check(L, 1);
-  dx_conn_hold(&c->conn, lua_toboolean(L, 2));
+  dx_message m;
+  lmessage_get(L, 2, &m);
+  lmessage_how(L, 4);
+  dx_conn_hold(&c->conn, 1);
+  return 0;
+}
+
+/* release(ws): what was held for is put */
+static int message_release(lua_State *L) {
+  lconn *c = lconn_check(L, 1);
+  dx_conn_hold(&c->conn, 0);
   lconn_touch(c);
   return 0;
 }
@@ -281,6 +292,7 @@ const luaL_Reg lmessage_functions[] = {{"put", message_put},
                                        {"next", message_next},
                                        {"pieces", message_pieces},
                                        {"hold", message_hold},
+                                       {"release", message_release},
                                        {"pump", message_pump},
                                        {"settle", message_settle},
                                        {"feed", message_feed},

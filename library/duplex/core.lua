@@ -238,11 +238,18 @@ function core.next(ws, now) end
 ---@param on boolean
 function core.pieces(ws, on) end
 
----Who has taken the last message waits for room to send, or has sent: in between a
----close frame of the peer does not take effect, but for settle. Once for each message.
+---Who is to send this waits for room first: until release a close frame of the peer does
+---not take effect, but for settle. Once for each message that was taken. Raises what put
+---would.
 ---@param ws duplex.Connection
----@param on boolean
-function core.hold(ws, on) end
+---@param data string|duplex.Message
+---@param kind? "text"|"binary"
+---@param options? { compress: boolean? }
+function core.hold(ws, data, kind, options) end
+
+---It was put, or will not be.
+---@param ws duplex.Connection
+function core.release(ws) end
 
 ---Answers control frames and queues messages while nobody takes them.
 ---@param ws duplex.Connection

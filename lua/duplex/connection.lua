@@ -230,11 +230,13 @@ function connection.class(host, transport)
   ---@return true|nil ok, string? message, string? id
   function methods.send(ws, data, kind, given)
     if type(data) == "function" then return send_source(ws, data, kind, given) end
-    local ok, message, id = drain(ws)
-    if not ok then return nil, message, id end
-    local held = message
-    ok, message, id = core.put(ws, data, kind, given)
-    if held then core.hold(ws, false) end
+    local waits, ok, message, id = core.high(ws), true, nil, nil
+    if waits then
+      core.hold(ws, data, kind, given)
+      ok, message, id = drain(ws)
+    end
+    if ok then ok, message, id = core.put(ws, data, kind, given) end
+    if waits then core.release(ws) end
     flush(ws)
     if id then return report_end(ws, message, id) end
     return ok, message, id

@@ -67,19 +67,13 @@ return function(host, transport, extra)
   end
 
   -- Waits until the outbox takes more; with 'own' for the next fragment of a
-  -- message. The end is for the next call to find. -> true, and whether the end has
-  -- to be released when the message is put
+  -- message. The end is for the next call to find.
   local function drain(ws, own)
-    local held = false
     while core.high(ws, own) do
-      if not own then
-        core.hold(ws, true)
-        held = true
-      end
       local ok, message, id = wait(ws, own and "room" or "drain")
       if not ok then return nil, message, id end
     end
-    return true, held
+    return true
   end
 
   -- One fragmented message at a time: others wait for their turn. Everything
