@@ -193,6 +193,18 @@ duplex.run(function()
 end)
 report("run does not wait for background tasks", { true, true }, { ran, duplex.now() - began < 10 })
 
+local came
+duplex.run(function()
+  local over, url = duplex.event(), t.peer "late"
+  duplex.background(function()
+    duplex.sleep(0.02)
+    came = duplex.connect(url) ~= nil
+    over:set()
+  end)
+  over:wait()
+end)
+report("run waits for tasks that wait for background tasks", { true }, { came })
+
 report("run raises where the loop is running already", { false, "the loop is running already" },
   { duplex.run(function() return pcall(duplex.run, print) end) })
 

@@ -14,7 +14,10 @@ local check, idle
 -- Coroutines that run does not wait for, and what ends requests of theirs: libuv
 -- waits for those whatever is done.
 local asides, requests = setmetatable({}, { __mode = "k" }), {}
-local turning, halted = false, false -- by tasks.run; to look at the requests
+-- The other tasks, and a handle for which libuv runs while there are some: what they
+-- wait for may be up to one that run does not wait for.
+local count, keeper = 0, nil
+local turning = false -- by tasks.run
 
 -- Tasks do not raise (streams.lua); a coroutine of the program's own may.
 local function resume(co, result)
@@ -44,8 +47,34 @@ local function make_ready(co)
   idle:start(nothing)
 end
 
+-- Is nothing left but requests of those that run does not wait for?
+local function in_vain()
+  if not turning or count > 0 then return false end
+  local more = false
+  uv.walk(function(handle)
+    more = more or handle ~= check and handle ~= idle and handle:is_active() and handle:has_ref()
+  end)
+  return not more
+end
+
+local function add(by)
+  count = count + by
+  keeper = keeper or uv.new_async(nothing)
+  if count > 0 then return keeper:ref() end
+  keeper:unref()
+  if not in_vain() then return end
+  for waiter, abandon in pairs(requests) do
+    requests[waiter], waiter.co = nil, nil -- nobody is told: it would try again
+    abandon()
+  end
+end
+
 function tasks.start(fn, aside)
-  local co = coroutine.create(fn)
+  if not aside then add(1) end
+  local co = coroutine.create(aside and fn or function()
+    fn()
+    add(-1)
+  end)
   asides[co] = aside or nil
   make_ready(co)
 end
@@ -104,13 +133,11 @@ function tasks.await(timeout, id, begin, abandon)
     over, problem = true, why
     unpark(waiter, make_ready)
   end
+  local aside = tasks.aside()
+  if aside and in_vain() then coroutine.yield() end -- for ever
   local fine, ok, _, name = pcall(begin, done)
   if not fine or not ok then return sockets.failure(id, fine and name or ok) end
-  requests[waiter] = tasks.aside() and abandon or nil
-  if turning and requests[waiter] then
-    halted = true
-    uv.stop()
-  end
+  requests[waiter] = aside and abandon or nil
   local in_time = over or tasks.park(waiter, timeout)
   requests[waiter] = nil
   if not in_time then return sockets.timed_out() end
@@ -118,19 +145,11 @@ function tasks.await(timeout, id, begin, abandon)
   return true
 end
 
---- Turns the loop while alive(), or something of the program's own goes on, or
---- until that stops it.
-function tasks.run(alive)
-  local more, mode
+--- Turns the loop while there are tasks, or something of the program's own goes on,
+--- or until that stops it.
+function tasks.run()
   turning = true
-  repeat
-    halted, mode = false, next(requests) and "once" or "default"
-    more = uv.run(mode)
-    for waiter, abandon in pairs(alive() and {} or requests) do
-      requests[waiter], waiter.co = nil, nil -- nobody is told: it would try again
-      abandon()
-    end
-  until not more or mode == "default" and not halted
+  uv.run()
   turning = false
 end
 
