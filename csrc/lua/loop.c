@@ -31,6 +31,12 @@ static int sleep_k(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
+static int last_sleep_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  return lloop_push_stopped(L);
+}
+
 /* While the loop is stopping a sleep is at most so long, but never over at
  * once: a task that sleeps in a loop without looking at the result must not
  * keep everybody from stopping. */
@@ -46,7 +52,7 @@ static int loop_sleep(lua_State *L) {
     deadline = fmin(deadline, dx_loop_clock() + LAST_SLEEP);
   t->what = 0xff;
   return ltask_wait(L, loop, t, &loop->sleepers, deadline, (lua_KContext)t,
-                    sleep_k);
+                    loop->stopping ? last_sleep_k : sleep_k);
 }
 
 /* ---- tasks ---- */

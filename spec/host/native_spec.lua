@@ -340,13 +340,14 @@ describe("nesting the loop", function()
   end)
 
   it("a task may stop all, and what is refused there does no harm", function()
-    local stopped, refused, ended
+    local stopped, refused, ended, slept
     local server = assert(duplex.serve({ log = false }, function(ws) ended = select(3, ws:receive()) end))
     duplex.spawn(function()
       local ws = assert(duplex.connect(server.url))
       refused = { pcall(duplex.run, print) }
       stopped = { pcall(duplex.stop, 5) }
       ws:receive()
+      slept = select(3, duplex.sleep(60))
     end)
     for _ = 1, 1000 do
       if not duplex.step(0.01) then break end
@@ -354,6 +355,7 @@ describe("nesting the loop", function()
     assert.same({ false, "the loop is running already" }, refused)
     assert.same({ true }, stopped)
     assert.equal("CLOSED", ended)
+    assert.equal("STOPPED", slept)
     assert.equal("afterwards", duplex.run(function() return duplex.sleep(0) and "afterwards" end))
   end)
 

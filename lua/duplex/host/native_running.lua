@@ -11,7 +11,7 @@ local pack, unpack = varargs.pack, varargs.unpack
 --- Adds what runs and stops the loop to the native host.
 ---@param native table
 return function(native)
-  local SETTLE = 0.1 -- seconds for main to end after everything else has
+  local SETTLE = 0.1 -- seconds for main to end, and for tasks to learn that all is being stopped
 
   local running, exiting = false, false
   local main_ended -- an event, while run() runs a main
@@ -27,9 +27,10 @@ return function(native)
 
   local function stop_all(grace)
     stopping.everything(native, grace, grace)
-    -- Whoever just learned of it may still say goodbye.
-    if main_ended then main_ended:wait(SETTLE) end
-    -- Who turns the loop by step, or a wait at top level, goes on.
+    -- Whoever just learned of it may still say goodbye; and who turns the loop by
+    -- step, or a wait at top level, goes on with tasks that should learn of it.
+    local settled = main_ended or not running and loop.event()
+    if settled then settled:wait(SETTLE) end
     if running then loop.quit() else over() end
   end
 
