@@ -23,7 +23,7 @@ end
 describe("a program", function()
   for _, row in ipairs {
     { "gets many small pieces at top level without going ever deeper", [[
-      local n = 100000
+      local n = 30000
       local server = assert(duplex.serve({ port = 0, max_control_rate = 1000000 },
         function(ws) for _ = 1, n do ws:ping() end ws:send("end") ws:wait_closed() end))
       local ws = assert(duplex.connect(server.url, { max_control_rate = 1000000 }))
