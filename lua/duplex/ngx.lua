@@ -177,7 +177,7 @@ end
 ---@return duplex.Metrics|string
 function duplex.metrics(format)
   local worker = { counts = counts, settings = totals, connections = connections, handshakes = 0 }
-  local all = metrics.report(worker, format, { worker = ngx.worker.id() })
+  local all = metrics.report(worker, format, { worker = ngx.worker.id() }) -- no tail call, as of a server
   return all
 end
 
