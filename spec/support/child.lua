@@ -4,7 +4,7 @@
 
 local child = {}
 
-child.deadline = 40 -- seconds, of those that are started next
+child.deadline = 120 -- seconds, of those that are started next
 
 local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
