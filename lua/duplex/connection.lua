@@ -19,9 +19,9 @@ local broadcast = require "duplex.broadcast"
 local core = require "duplex.core"
 local iterators = require "duplex.iterators"
 local options = require "duplex.options"
+local pieces = require "duplex.pieces"
 local puc51 = require "duplex.puc51"
 local request = require "duplex.request"
-local streaming = require "duplex.streaming"
 
 local connection = {}
 
@@ -163,9 +163,9 @@ function connection.class(host, transport)
     return deadline and math.max(0, deadline - now())
   end
 
-  local streams = streaming(host, transport, extra)
-  local drain, send_source = streams.drain, streams.send_source
-  local take_turns, took = streams.take_turns, streams.took
+  local parts = pieces(host, transport, extra)
+  local drain, send_source = parts.drain, parts.send_source
+  local take_turns, took = parts.take_turns, parts.took
 
   -- The end is reported at once; but whoever asks again and again, in a loop
   -- that does not look at the results, must let the others run.
@@ -216,7 +216,7 @@ function connection.class(host, transport)
   ---@param sink fun(piece: string) may wait
   ---@param timeout? number seconds to wait for a piece
   ---@return integer|nil bytes of the message, string kind_or_message, string|nil id
-  methods.receive_to = streams.receive_to
+  methods.receive_to = parts.receive_to
 
   --- Queues a message. Waits only while more than high_mark bytes wait to
   --- leave; nothing is dropped silently.

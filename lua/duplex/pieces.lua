@@ -80,16 +80,16 @@ return function(host, transport, extra)
   -- else that is sent meanwhile is held back by the core.
   local function take_turn(ws)
     local e = extra(ws)
-    while e.streaming do
-      local ok, message, id = e.streaming:wait()
+    while e.sending do
+      local ok, message, id = e.sending:wait()
       if not ok then return nil, message, id end
     end
-    e.streaming = host.event()
-    return e.streaming
+    e.sending = host.event()
+    return e.sending
   end
 
   local function end_turn(ws, turn)
-    extra(ws).streaming = nil
+    extra(ws).sending = nil
     turn:set()
   end
 
