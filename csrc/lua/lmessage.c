@@ -13,7 +13,10 @@ static int outcome(lua_State *L, lconn *c, dx_error e) {
   return 1;
 }
 
-/* ---- messages out ---- */
+/* ---- messages out ----
+ *
+ * What is wrong with a message is said without the number of an argument: it
+ * may come by way of others of this library, which have it elsewhere. */
 
 static uint8_t kind_at(lua_State *L, int index) {
   size_t n = 0;
@@ -23,7 +26,7 @@ static uint8_t kind_at(lua_State *L, int index) {
   if (n == 4 && memcmp(kind, "text", 4) == 0)
     return DX_TEXT;
   if (!lua_isnoneornil(L, index))
-    luaL_argerror(L, index, "kind must be \"text\" or \"binary\"");
+    luaL_error(L, "kind must be \"text\" or \"binary\"");
   return DX_TEXT;
 }
 
@@ -31,9 +34,10 @@ static const lprepared *prepared_at(lua_State *L, int index) {
   const lprepared *p = lua_touserdata(L, index);
   if (p == NULL || lua_rawlen(L, index) != sizeof *p ||
       p->mark != LPREPARED_MARK)
-    luaL_typeerror(L, index, "string or prepared message");
+    luaL_error(L, "the message must be a string or prepared, got %s",
+               luaL_typename(L, index));
   if (!lua_isnoneornil(L, index + 1))
-    luaL_argerror(L, index + 1, "the kind was given to duplex.prepare");
+    luaL_error(L, "the kind was given to duplex.prepare");
   return p;
 }
 
@@ -48,8 +52,7 @@ void lmessage_get(lua_State *L, int index, dx_message *m) {
   m->opcode = kind_at(L, index + 1);
   m->data = (const uint8_t *)lua_tolstring(L, index, &m->n);
   if (m->opcode == DX_TEXT && !dx_utf8_valid(m->data, m->n))
-    luaL_argerror(L, index,
-                  "text is not valid UTF-8; send bytes with kind \"binary\"");
+    luaL_error(L, "text is not valid UTF-8; send bytes with kind \"binary\"");
 }
 
 uint8_t lmessage_how(lua_State *L, int index) {

@@ -54,7 +54,9 @@ static int prepared_gc(lua_State *L) {
 /* prepare(data [, kind]) -> message */
 static int prepare(lua_State *L) {
   dx_message m;
-  luaL_checktype(L, 1, LUA_TSTRING);
+  if (lua_type(L, 1) != LUA_TSTRING)
+    return luaL_error(L, "the message must be a string, got %s",
+                      luaL_typename(L, 1));
   lmessage_get(L, 1, &m);
   lprepared *p = lua_newuserdatauv(L, sizeof *p, 1);
   m.frame = &p->frame;

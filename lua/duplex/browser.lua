@@ -5,6 +5,7 @@
 -- one before.
 
 local events = require "duplex.browser.events"
+local failure = require "duplex.failure"
 local log = require "duplex.log"
 local options = require "duplex.options"
 local rules = require "duplex.browser.rules"
@@ -174,7 +175,7 @@ function methods:send(data, kind)
     throw("InvalidStateError", "it is still connecting: wait for the event 'open'", 2)
   end
   local fine, message = pcall(s.duplex.prepare, data, kind)
-  if not fine then throw("TypeError", (tostring(message):gsub("^.-%((.*)%)$", "%1")), 2) end
+  if not fine then throw("TypeError", failure.said(message), 2) end
   if s.state ~= OPEN then
     s.never = s.never + #message
     return

@@ -18,11 +18,11 @@ function failure.timed_out() return failure.of("TIMEOUT", "timed out") end
 ---@return string
 function failure.text(message) return (message:gsub("^%u[%u%d_]*: ", "")) end
 
---- What a function of the core has found wrong with an argument, without the name of
---- that function: the program did not call it.
----@param problem string what it has raised
+--- What a function of the core has raised, without the line that it blames: for who
+--- returns it, or logs it.
+---@param problem string
 ---@return string
-function failure.argument(problem) return problem:match("%((.*)%)$") or problem end
+function failure.said(problem) return problem:match("^.*:%d+: (.*)$") or problem end
 
 --- The text of what was raised, which may be an object that has none.
 ---@param problem any

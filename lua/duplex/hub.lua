@@ -206,13 +206,6 @@ return function(duplex)
     return true
   end
 
-  -- A prepared message; or nil and what is wrong.
-  local function prepared_of(data, kind)
-    local fine, made = pcall(prepare, data, kind)
-    if fine then return made end
-    return nil, failure.argument(made)
-  end
-
   -- What is sent: a prepared message; or nil, message, id.
   local function encoded(self, topic, message)
     if message.prepared then return message.prepared end
@@ -222,9 +215,9 @@ return function(duplex)
       if not fine then return failure.of("ENCODE", tostring(text)) end
       data, kind = text, other or kind
     end
-    local prepared, problem = prepared_of(data, kind)
-    if prepared then return prepared end
-    return failure.of("ENCODE", problem)
+    local fine, prepared = pcall(prepare, data, kind)
+    if fine then return prepared end
+    return failure.of("ENCODE", failure.said(prepared))
   end
 
   -- What the backend calls for each message, ours too.
@@ -263,11 +256,7 @@ return function(duplex)
     if problem then return failure.of("TOPIC", problem) end
     if self.closed then return failure.of("CLOSED", "the hub is closed") end
     local message = { data = data, kind = kind or "text", key = given and given.key }
-    if not self.options.encode then
-      local prepared, wrong = prepared_of(data, kind)
-      if not prepared then error(wrong, 2) end
-      message.prepared = prepared
-    end
+    if not self.options.encode then message.prepared = prepare(data, kind) end
     local except = given and given.except
     if except then
       self.name = self.name or self.new_name()

@@ -203,8 +203,7 @@ end
 ---  than an eighth of the dict; "FULL": it has no room
 function bus:publish(topic, data, kind)
   if type(topic) ~= "string" then error("the topic must be a string, got " .. type(topic), 2) end
-  local fine, wrong = pcall(core.prepare, data, kind)
-  if not fine then error("this cannot be sent: " .. failure.argument(wrong), 2) end
+  core.prepare(data, kind) -- raises for what could not be sent
   if #topic + #data > self.limit then
     return failure.of("TOO_BIG", ("lua_shared_dict: more than %d bytes"):format(self.limit))
   end

@@ -132,9 +132,7 @@ return function(duplex)
   -- encoded once, however often it has to be tried.
   local function prepare(data, kind)
     if getmetatable(data) == message_class and kind == nil then return data end
-    local fine, message = pcall(duplex.prepare, data, kind)
-    if not fine then error("this cannot be sent: " .. failure.argument(message), 4) end
-    return message
+    return duplex.prepare(data, kind)
   end
 
   -- Puts a message by until there is a connection, or what waits has been sent.

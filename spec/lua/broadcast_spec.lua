@@ -252,9 +252,9 @@ describe("duplex.broadcast", function()
     for _, row in ipairs {
       { nil, "x", nil, "the set must be a table, got nil" },
       { { a }, "x", nil, "the keys of the set must be connections, got number" },
-      { { [a] = 1 }, 5, nil, "bad argument #2 to 'broadcast' %(string or prepared message expected, got number%)" },
-      { { [a] = 1 }, "\255", nil, "bad argument #2 to 'broadcast' %(text is not valid UTF%-8; send bytes with kind \"binary\"%)" },
-      { { [a] = 1 }, "x", "txt", "bad argument #3 to 'broadcast' %(kind must be \"text\" or \"binary\"%)" },
+      { { [a] = 1 }, 5, nil, "the message must be a string or prepared, got number" },
+      { { [a] = 1 }, "\255", nil, "text is not valid UTF%-8; send bytes with kind \"binary\"" },
+      { { [a] = 1 }, "x", "txt", "kind must be \"text\" or \"binary\"" },
     } do
       both.raises("broadcast_spec%.lua:%d+: " .. row[4] .. "$",
         function() duplex.broadcast(row[1], row[2], row[3]) end)

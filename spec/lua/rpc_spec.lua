@@ -1010,7 +1010,7 @@ describe("duplex.rpc", function()
     for text, call in pairs {
       ["option 'methods' must have functions by name, 'a' is a string"] = function() rpc(ws, { methods = { a = "b" } }) end,
       ["the method must be a string, got number"] = function() peer:batch():call(5) end,
-      ["this cannot be sent: text is not valid UTF-8; send bytes with kind \"binary\""] = function() peer:call("\255") end,
+      ["text is not valid UTF-8; send bytes with kind \"binary\""] = function() peer:call("\255") end,
       ["params of 'x': cannot be written as JSON: value.params[1] is a function"] = function()
         rpc.notification("x", { print })
       end,

@@ -34,8 +34,7 @@ local function encode(self, entries, as_batch)
     texts[i] = text
   end
   local whole = as_batch and "[" .. table.concat(texts, ",") .. "]" or texts[1]
-  local fine, problem = pcall(self.duplex.prepare, whole)
-  if not fine then return nil, "this cannot be sent: " .. (problem:match("%((.*)%)$") or problem) end
+  self.duplex.prepare(whole) -- raises for what is no UTF-8
   return whole
 end
 
