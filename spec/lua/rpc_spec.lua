@@ -4,6 +4,7 @@
 
 local both = require "spec.support.both"
 local duplex = require "duplex"
+local PATIENCE = require "spec.support.patience"
 local run = require "spec.support.run"
 
 local json, rpc = duplex.json, duplex.rpc
@@ -53,7 +54,7 @@ end
 -- What is answered to a text: values, of which order does not matter.
 local function ask(raw, text)
   assert(raw:send(text))
-  local data, message = raw:receive(5)
+  local data, message = raw:receive(PATIENCE)
   return (json.decode((assert(data, message))))
 end
 
@@ -199,7 +200,7 @@ describe("a call that comes", function()
     assert.same(answer, ask(raw, ("["):rep(100000)))
     assert.same(answer, ask(raw, ('{"a":'):rep(6) .. "1" .. ("}"):rep(6)))
     raw:send('{"jsonrpc":"2.0","method":"sum","params":[2],"id":1}', "binary")
-    assert.same(answer, json.decode((raw:receive(5))))
+    assert.same(answer, json.decode((raw:receive(PATIENCE))))
     says_nothing(raw, '{"jsonrpc":"2.0","method":"sum"}')
   end))
 
@@ -345,8 +346,8 @@ describe("a method", function()
     local raw = serving { slow = function() go:wait() return "slow" end, quick = function() go:set() return "quick" end }
     raw:send('{"jsonrpc":"2.0","method":"slow","id":1}')
     raw:send('{"jsonrpc":"2.0","method":"quick","id":2}')
-    assert.equal(2, json.decode((raw:receive(5))).id)
-    assert.equal(1, json.decode((raw:receive(5))).id)
+    assert.equal(2, json.decode((raw:receive(PATIENCE))).id)
+    assert.equal(1, json.decode((raw:receive(PATIENCE))).id)
   end))
 
   it("goes through around, which may answer itself, and sees all calls", run(function()
@@ -382,7 +383,7 @@ describe("a call of ours", function()
     return rpc(client, copy({ log = false }, options)), server
   end
 
-  local function next_call(raw) return json.decode((assert(raw:receive(5)))) end
+  local function next_call(raw) return json.decode((assert(raw:receive(PATIENCE)))) end
 
   it("is what the specification says", run(function()
     local peer, raw = calling()
@@ -598,7 +599,7 @@ describe("a batch of ours", function()
       { jsonrpc = "2.0", method = "hello", params = { 7 } },
       { jsonrpc = "2.0", method = "foobar", id = 2 },
       { jsonrpc = "2.0", method = "get", params = { a = 1 }, id = 3 },
-    }, json.decode((raw:receive(5))))
+    }, json.decode((raw:receive(PATIENCE))))
     raw:send('[{"jsonrpc":"2.0","result":null,"id":3},{"jsonrpc":"2.0","result":7,"id":1},'
       .. '{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":2}]')
     local list = results()
@@ -617,7 +618,7 @@ describe("a batch of ours", function()
     batch:call("a")
     batch:call("b")
     local results = both.task(batch.send, batch, 0.05)
-    raw:receive(5)
+    raw:receive(PATIENCE)
     raw:send('{"jsonrpc":"2.0","result":"b","id":2}')
     local list = results()
     assert.same({ nil, "TIMEOUT", "b", nil }, { list[1].result, list[1].id, list[2].result, list[2].id })
@@ -628,7 +629,7 @@ describe("a batch of ours", function()
     local batch = rpc(client):batch()
     batch:notify("a")
     assert.same({}, (batch:send()))
-    assert.same({ { jsonrpc = "2.0", method = "a" } }, json.decode((raw:receive(5))))
+    assert.same({ { jsonrpc = "2.0", method = "a" } }, json.decode((raw:receive(PATIENCE))))
   end))
 
   it("raises when it is empty, or sent twice, or wrong", run(function()
@@ -722,7 +723,7 @@ describe("two peers", function()
       done = done + 1
     end }, { concurrency = 1, max_held = 1200000 })
     local result = both.task(peer.call, peer, "late")
-    assert.equal("late", json.decode((raw:receive(5))).method)
+    assert.equal("late", json.decode((raw:receive(PATIENCE))).method)
     local text, sent = '{"jsonrpc":"2.0","method":"wait","params":["' .. ("x"):rep(500000) .. '"]}', 0
     while raw:try_send(text) do
       sent = sent + 1
@@ -803,7 +804,7 @@ describe("two peers", function()
           both.task(peer.run, peer)
           for _ = 1, tasks do both.task(notify, peer) end
         end
-        all:wait(5)
+        all:wait(PATIENCE)
         assert.same({ a = count, b = count }, got)
       end))
   end
@@ -813,11 +814,33 @@ describe("two peers", function()
       tell = function(_, one) both.task(one.notify, one, "told")() end,
     }, { concurrency = 1, max_held = 8000 })
     local result = both.task(peer.call, peer, "late") -- so that reading goes on
-    assert.equal("late", json.decode((raw:receive(5))).method)
+    assert.equal("late", json.decode((raw:receive(PATIENCE))).method)
     for _ = 1, 2 do raw:send('{"jsonrpc":"2.0","method":"tell","params":["' .. ("x"):rep(1000) .. '"]}') end
-    for _ = 1, 2 do assert.equal("told", json.decode((raw:receive(5))).method) end
+    for _ = 1, 2 do assert.equal("told", json.decode((raw:receive(PATIENCE))).method) end
     raw:send('{"jsonrpc":"2.0","result":"here","id":1}')
     assert.equal("here", (result()))
+  end))
+
+  it("let a program notify a peer that calls without end", run(function()
+    local raw, peer = serving({
+      get = function()
+        duplex.sleep(0.02)
+        return 1
+      end,
+    }, { concurrency = 1, max_held = 80000 })
+    both.task(peer.call, peer, "late") -- so that reading goes on
+    assert.equal("late", json.decode((raw:receive(PATIENCE))).method)
+    local text = '{"jsonrpc":"2.0","method":"get","params":["' .. ("x"):rep(1000) .. '"],"id":1}'
+    for _ = 1, 10 do raw:send(text) end
+    both.settle()
+    both.task(peer.notify, peer, "news")
+    local said, deadline = json.decode((raw:receive(PATIENCE))), duplex.now() + PATIENCE
+    while said.result and duplex.now() < deadline do
+      raw:send(text)
+      said = json.decode((raw:receive(PATIENCE)))
+    end
+    assert.equal("news", said.method)
+    raw:close()
   end))
 
   it("let methods answer a peer that sends all before it reads, up to max_held", run(function()
@@ -827,7 +850,7 @@ describe("two peers", function()
       for _ = 1, count do assert(raw:send(text)) end
     end)
     sending()
-    for _ = 1, count do assert.equal(100000, #json.decode((raw:receive(5))).result) end
+    for _ = 1, count do assert.equal(100000, #json.decode((raw:receive(PATIENCE))).result) end
   end))
 
   it("go on with methods that have their answers before they begin others", run(function()
@@ -836,11 +859,11 @@ describe("two peers", function()
       quick = function() duplex.sleep(0) end,
     }, { concurrency = 1 })
     raw:send('{"jsonrpc":"2.0","method":"ask","id":"ask"}')
-    local call = json.decode((raw:receive(5)))
+    local call = json.decode((raw:receive(PATIENCE)))
     for i = 1, 20 do raw:send('{"jsonrpc":"2.0","method":"quick","id":' .. i .. "}") end
     raw:send('{"jsonrpc":"2.0","result":"Ana","id":' .. call.id .. "}")
     local order = {}
-    for i = 1, 21 do order[json.decode((raw:receive(5))).id] = i end
+    for i = 1, 21 do order[json.decode((raw:receive(PATIENCE))).id] = i end
     assert.is_true(order.ask < 5, "it was number " .. order.ask)
   end))
 
@@ -910,7 +933,7 @@ describe("hostile input", function()
       return #params
     end }, { concurrency = 1 })
     local result = both.task(peer.call, peer, "late")
-    raw:receive(5)
+    raw:receive(PATIENCE)
     local call = '{"jsonrpc":"2.0","method":"wait","params":[' .. ("[],"):rep(50000) .. '1],"id":"%d"}'
     local before = memory()
     for i = 1, 5 do assert(raw:send(call:format(i))) end
@@ -919,7 +942,7 @@ describe("hostile input", function()
     assert.is_true(more < 10000, ("%.0f KB"):format(more)) -- as tables 18 MB
     go:set()
     for i = 1, 5 do
-      assert.same({ jsonrpc = "2.0", id = tostring(i), result = 50001 }, json.decode((raw:receive(5))))
+      assert.same({ jsonrpc = "2.0", id = tostring(i), result = 50001 }, json.decode((raw:receive(PATIENCE))))
     end
     raw:send('{"jsonrpc":"2.0","result":"here","id":1}')
     assert.equal("here", (result()))
@@ -960,7 +983,7 @@ describe("hostile input", function()
     end
     raw:send('{"jsonrpc":"2.0","method":"sum","params":[1],"id":"last"}')
     repeat
-      local answer = json.decode((assert(raw:receive(5))))
+      local answer = json.decode((assert(raw:receive(PATIENCE))))
     until answer.id == "last"
     assert.equal(432, sent)
     assert.same({}, lines)

@@ -10,7 +10,7 @@ local message = require "duplex.rpc.message"
 local serving = {}
 
 local LONGEST = 100 -- bytes of a method's name in a line of the log
-local STALLED = 0.5 -- seconds in which no method began or sent anything
+local GIVE_WAY = 0.5 -- seconds for which methods go first
 local OVERHEAD = 500 -- bytes that a call takes beside its text, about
 local NOT_FOUND, INTERNAL, INVALID, UNREADABLE = -32601, -32603, -32600, -32700
 
@@ -26,7 +26,7 @@ local class = { __index = methods }
 function serving.new(duplex, peer, settings, p, read)
   return setmetatable({
     duplex = duplex, peer = peer, codec = p.codec, changed = p.changed,
-    moved = duplex.event(), read = read, log = settings.log,
+    read = read, log = settings.log,
     methods = settings.methods, around = settings.around,
     concurrency = settings.concurrency, much = settings.max_held / 16, max_batch = settings.max_batch,
     running = 0, resuming = 0, sending = 0, held_bytes = 0, held = {}, first = 1, last = 0,
@@ -142,7 +142,6 @@ local function advance(self)
     self.first = self.first + 1
     self.held_bytes = self.held_bytes - job.bytes
     start(self, job)
-    self.moved:set()
   end
   self.changed:set()
 end
@@ -161,7 +160,6 @@ function methods:send(text)
   if self.sending == 1 and not self:free() then self.changed:set() end
   local ok, problem, id = self.peer.ws:send(text)
   self.sending = self.sending - 1
-  self.moved:set()
   return ok, problem, id
 end
 
@@ -186,7 +184,6 @@ end
 --- Forgets what is held.
 function methods:drop()
   self.held, self.first, self.last, self.held_bytes = {}, 1, 0, 0
-  self.moved:set()
 end
 
 --- Is a method what runs now?
@@ -195,12 +192,14 @@ function methods:inside() return self.coroutines[coroutine.running() or false] e
 --- Is there a task for one more call?
 function methods:free() return self.running < self.concurrency end
 
---- Lets methods go first when much is held, as long as they get on: they may be
---- waiting for the task that this is.
+--- Lets methods go first when much is held, for a while: they may be waiting for the
+--- task that this is, and a peer may call for ever.
 function methods:give_way()
+  local now = self.duplex.now
+  local deadline = now() + GIVE_WAY
   while self.held_bytes > self.much do
-    self.moved:clear()
-    if not self.moved:wait(STALLED) then return end
+    self.changed:clear()
+    if not self.changed:wait(math.max(0, deadline - now())) then return end
   end
 end
 
