@@ -315,10 +315,11 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* wait(ws, what [, timeout]) -> true | nil, message, "TIMEOUT".  True says to
- * look again: "input" came, the outbox may take more ("drain"), something may
- * have "change"d, the "end" came, or there is "room" for the next fragment.
- * After the end it is true at once. */
+/* wait(ws, what [, timeout [, pieces]]) -> true | nil, message, "TIMEOUT".
+ * True says to look again: "input" came, the outbox may take more ("drain"),
+ * something may have "change"d, the "end" came, or there is "room" for the next
+ * fragment.  After the end it is true at once.  With 'pieces' messages are
+ * taken in pieces meanwhile. */
 static int link_wait(lua_State *L) {
   static const char *const names[] = {"input", "drain", "change",
                                       "end",   "room",  NULL};
@@ -333,8 +334,11 @@ static int link_wait(lua_State *L) {
   }
   ltask *t = ltask_self(L, loop);
   dx_link_touch(l);
-  if (what == 0)
+  if (what == 0) {
+    if (l->reader == NULL && lua_toboolean(L, 4))
+      dx_conn_pieces(&c->conn, 1);
     return wait_input(L, loop, t, l, deadline, c, wait_k);
+  }
   t->what = (uint8_t)(1 << (what - 1));
   if (t->what & (WAIT_DRAIN | WAIT_ROOM))
     l->wants_drain = 1;

@@ -132,8 +132,9 @@ function loop.keep_freed(bytes) end
 ---@param ws duplex.Connection
 ---@param what "input"|"drain"|"room"|"change"|"end"
 ---@param timeout? number seconds
+---@param pieces? boolean of "input": meanwhile messages are taken in pieces
 ---@return true|nil ok look again, string? message, string? id "TIMEOUT"
-function loop.wait(ws, what, timeout) end
+function loop.wait(ws, what, timeout, pieces) end
 
 ---Calls fn() in a task when ws is over.
 ---@param ws duplex.Connection

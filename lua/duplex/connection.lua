@@ -3,8 +3,9 @@
 -- here from those of duplex.core, which never wait, and from one primitive of
 -- the transport:
 --
---   transport.wait(ws, what, timeout) -> true: look again | nil, message, id
---     what = "input": the one reader waits for bytes
+--   transport.wait(ws, what, timeout, pieces) -> true: look again | nil, message, id
+--     what = "input": the one reader waits for bytes; raises if another task does;
+--            with 'pieces' messages are taken in pieces meanwhile
 --            "drain": the outbox may take more
 --            "room": it may take more of the message that is being sent
 --            "change": anything, input included

@@ -83,11 +83,12 @@ local function transport(host)
     run_closer(other, peer)
   end
 
-  function t.wait(ws, what, timeout)
+  function t.wait(ws, what, timeout, pieces)
     local e = extra(ws)
     if what == "input" then
       if e.reading then error("another task is receiving from this connection", 0) end
       e.reading = true
+      if pieces then core.pieces(ws, true) end
     end
     e.changed:clear()
     local ok, message, id = e.changed:wait(timeout)

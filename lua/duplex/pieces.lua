@@ -46,9 +46,9 @@ return function(host, transport, extra)
     if type(sink) ~= "function" then
       error("sink must be a function, got " .. type(sink), 2)
     end
-    core.pieces(ws, true)
     while true do
       take_turns()
+      core.pieces(ws, true)
       local data, kind, last = core.next(ws, now())
       flush(ws)
       if data then
@@ -57,7 +57,9 @@ return function(host, transport, extra)
       elseif last then
         return nil, kind, last
       else
-        local ok, message, id = wait(ws, "input", timeout)
+        -- To wait raises when another task is receiving, which is not to get pieces.
+        core.pieces(ws, received(ws) ~= nil)
+        local ok, message, id = wait(ws, "input", timeout, true)
         if not ok then
           core.pieces(ws, received(ws) ~= nil)
           return nil, message, id

@@ -55,9 +55,7 @@ function stream.transport(host)
   local t, unsent = {}, 0
   local attendant, write_out
 
-  local function changed(link)
-    if link.waiting > 0 then link.event:set() end
-  end
+  local function changed(link) return link.waiting > 0 and link.event:set() end
 
   local function wait_event(link, timeout)
     link.event = link.event or host.event()
@@ -269,7 +267,7 @@ function stream.transport(host)
     attendant.send(link)
   end
 
-  function t.wait(ws, what, timeout)
+  function t.wait(ws, what, timeout, pieces)
     local link = extra(ws).link
     if not link or link.over then return true end
     host.check_wait() -- before anything is changed
@@ -285,6 +283,7 @@ function stream.transport(host)
       error("another task is receiving from this connection", 0)
     end
     link.receiving = receives or link.receiving
+    if pieces then core.pieces(ws, true) end
     local ok, message, id
     if READS[what] and not link.reading and hungry(link) then
       ok, message, id = fill(link, timeout, not receives)
