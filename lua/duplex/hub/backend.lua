@@ -19,7 +19,8 @@
 --     A backend that was cut off delivers what it missed when it is back, or calls
 --     lost(topic), or lost() for all topics, before it delivers what came after: the
 --     subscribers are told, and a history that the hub keeps is forgotten. A gap in the
---     offsets tells such a hub the same. It never waits and never raises either.
+--     offsets tells such a hub the same, unless it has forgotten the topic: backends
+--     should not count on it. It never waits and never raises either.
 --   backend:wants(pattern, wanted)  optional: somebody here subscribes to a pattern
 --     (true), or nobody does any more (false). Must not wait.
 --     A hub that keeps histories itself wants all, ">", from the beginning.
