@@ -144,13 +144,14 @@ return function(duplex)
 
   -- ---- calling ----
 
-  local function start(peer, entries, as_batch, timeout)
-    if timeout then options.seconds(timeout, "timeout must be false or seconds", 3) end
+  -- 'level' says whom to blame, 1 = the caller.
+  local function start(peer, entries, as_batch, timeout, level)
+    if timeout then options.seconds(timeout, "timeout must be false or seconds", level + 1) end
     local p = peer[PRIVATE]
     if peer.closed then return nil, p.text, p.id end
     if timeout == nil then timeout = p.timeout end
     local deadline = timeout and duplex.now() + timeout or nil -- false: no limit
-    local list, text, id = p.calling:start(entries, as_batch, deadline, 3)
+    local list, text, id = p.calling:start(entries, as_batch, deadline, level + 1)
     return list, text, id
   end
 
@@ -164,7 +165,7 @@ return function(duplex)
   ---@return duplex.RpcError? error with "RPC": { code, message, data }
   function methods:call(method, params, timeout)
     check_call(method, params, 3)
-    local list, text, id = start(self, { { method = method, params = params, wants_answer = true } }, false, timeout)
+    local list, text, id = start(self, { { method = method, params = params, wants_answer = true } }, false, timeout, 2)
     if not list then return nil, text, id end
     local call = list[1]
     if call.id then return nil, call.message, call.id, call.error end
@@ -177,7 +178,7 @@ return function(duplex)
   ---@return true|nil ok, string? message, string? id
   function methods:notify(method, params)
     check_call(method, params, 3)
-    local list, text, id = start(self, { { method = method, params = params } }, false)
+    local list, text, id = start(self, { { method = method, params = params } }, false, nil, 2)
     if not list or id then return nil, text, id end
     return true
   end
@@ -205,7 +206,7 @@ return function(duplex)
   end
 
   batches = batch.class(function(peer, entries, timeout)
-    local list, text, id = start(peer, entries, true, timeout)
+    local list, text, id = start(peer, entries, true, timeout, 3)
     if list and #list == 0 and id then return nil, text, id end
     return list, not list and text or nil, not list and id or nil
   end, check_call)

@@ -1037,6 +1037,16 @@ describe("duplex.rpc", function()
       ["params of 'x': cannot be written as JSON: value.params[1] is a function"] = function()
         rpc.notification("x", { print })
       end,
+      ["params of 'y': cannot be written as JSON: value.params[1] is a function"] = function()
+        local batch = peer:batch()
+        batch:call("y", { print })
+        batch:send()
+      end,
+      ["timeout must be false or seconds, 0 or more, got a string"] = function()
+        local batch = peer:batch()
+        batch:call("y")
+        batch:send("5")
+      end,
     } do
       local _, problem = duplex.pcall(call)
       local blamed, said = problem:match("^(%S*rpc_spec.lua:)%d+: (.*)")

@@ -42,7 +42,8 @@ function batch.class(start, check)
     if self.sent then error("this batch was sent already", 2) end
     if #self.entries == 0 then error("the batch is empty", 2) end
     self.sent = true
-    return start(self.peer, self.entries, timeout)
+    local list, message, id = start(self.peer, self.entries, timeout)
+    return list, message, id
   end
 
   return { __index = methods, __name = "duplex.RpcBatch" }
