@@ -235,7 +235,7 @@ end
 local function connect(s, given)
   local fine, connection, problem = s.duplex.pcall(s.duplex.connect, s.url, given)
   if fine then return connection, problem end
-  return nil, (tostring(connection):gsub("^[^\n]-:%d+: ", ""))
+  return nil, failure.said(connection)
 end
 
 local function live(s, given)

@@ -18,11 +18,11 @@ function failure.timed_out() return failure.of("TIMEOUT", "timed out") end
 ---@return string
 function failure.text(message) return (message:gsub("^%u[%u%d_]*: ", "")) end
 
---- What a function of the core has raised, without the line that it blames: for who
---- returns it, or logs it.
----@param problem string
+--- What was raised as a text, without the line that it blames: for who returns it, or
+--- raises it in another's name.
+---@param problem any
 ---@return string
-function failure.said(problem) return problem:match("^.*:%d+: (.*)$") or problem end
+function failure.said(problem) return (tostring(problem):gsub("^[^\n]-:%d+: ", "")) end
 
 --- The text of what was raised, which may be an object that has none.
 ---@param problem any

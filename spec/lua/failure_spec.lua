@@ -18,4 +18,15 @@ describe("a failure", function()
       assert.same({ text }, got)
     end
   end)
+
+  it("that was raised has a text without the line that it blames", function()
+    for raised, text in pairs {
+      ["a/b.lua:12: kind must be"] = "kind must be",
+      ["C:\\b.lua:1: kind must be"] = "kind must be",
+      ["no line"] = "no line",
+      ["x:1: one\ny:2: two"] = "one\ny:2: two",
+    } do
+      assert.equal(text, failure.said(raised))
+    end
+  end)
 end)
