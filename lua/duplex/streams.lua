@@ -191,11 +191,11 @@ function streams.host(loop)
 
   function host.sleep(seconds)
     options.seconds(seconds, "seconds must be a number")
-    local waiter = {}
+    local waiter, stops = {}, not host.exiting() and host.stops
     sleepers[waiter] = true
-    park(waiter, host.exiting() and AT_ONCE or seconds)
+    park(waiter, stops and seconds or AT_ONCE)
     sleepers[waiter] = nil
-    if not host.exiting() then return true end
+    if stops == host.stops then return true end -- none has begun meanwhile
     return failure.of("STOPPED", "the loop is stopping")
   end
 

@@ -12,6 +12,7 @@ local AFTER = { "run returns what main returned", "stop closes all, and sleepers
   "stop is not over for tasks that learn of it from connections",
   "stop is for connections that come after it, too",
   "run does not wait for attempts that were given up", "run does not wait for background tasks",
+  "no sleep that a stop has cut short is said to be over",
   "run waits for tasks that wait for background tasks", "run raises where the loop is running already", "run raises what main died of" }
 
 for _, name in ipairs { "native", "cqueues", "copas", "luv" } do

@@ -193,6 +193,17 @@ duplex.run(function()
 end)
 report("run does not wait for background tasks", { true, true }, { ran, duplex.now() - began < 10 })
 
+local slept = false
+duplex.run(function()
+  duplex.background(function()
+    while not slept do slept = duplex.sleep(60) == true end
+  end)
+  duplex.sleep(0)
+  duplex.stop(0)
+end)
+duplex.run(function() duplex.sleep(0.05) end)
+report("no sleep that a stop has cut short is said to be over", { false }, { slept })
+
 local came
 duplex.run(function()
   local over, url = duplex.event(), t.peer "late"
