@@ -209,7 +209,8 @@ duplex.run(function()
   local over, url = duplex.event(), t.peer "late"
   duplex.background(function()
     duplex.sleep(0.02)
-    came = duplex.connect(url) ~= nil
+    local ws = duplex.connect(url)
+    came = ws ~= nil and ws:close(1000, "", 0)
     over:set()
   end)
   over:wait()
