@@ -46,24 +46,25 @@ return function(host, transport, extra)
     if type(sink) ~= "function" then
       error("sink must be a function, got " .. type(sink), 2)
     end
+    local ok, message, id = true, nil, nil
     while true do
       take_turns()
       core.pieces(ws, true)
       local data, kind, last = core.next(ws, now())
+      -- To wait raises when another task is receiving, which is not to get pieces; nor
+      -- is whoever receives after this.
+      if not data then core.pieces(ws, received(ws) ~= nil) end
       flush(ws)
       if data then
         local size = take_piece(ws, sink, data, last)
         if last then return size, kind end
+        ok = true
       elseif last then
         return nil, kind, last
+      elseif not ok then -- nor did anything come before this task's turn
+        return nil, message, id
       else
-        -- To wait raises when another task is receiving, which is not to get pieces.
-        core.pieces(ws, received(ws) ~= nil)
-        local ok, message, id = wait(ws, "input", timeout, true)
-        if not ok then
-          core.pieces(ws, received(ws) ~= nil)
-          return nil, message, id
-        end
+        ok, message, id = wait(ws, "input", timeout, true)
       end
     end
   end

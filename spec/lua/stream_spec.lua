@@ -33,6 +33,30 @@ local function case(name, body)
   it(name .. " (plain)", run(function() body(true) end))
 end
 
+describe("receive_to over a stream", function()
+  -- It was kept as a piece for a call that had given up; receive then raised.
+  it("gets what another task has read while its time was up", run(function()
+    local handler, done = busy()
+    local ws, ends = joined(handler)
+    both.task(ws.wait_closed, ws) -- reads
+    both.turns()
+    local got = {}
+    local function sink(piece) got[#got + 1] = piece end
+    local wait = both.task(ws.receive_to, ws, sink, 0.001)
+    both.task(function()
+      local began = duplex.now()
+      repeat until duplex.now() > began + 0.002
+      ends.server:offer("\1\2he")
+    end)
+    assert.equal("TIMEOUT", select(3, wait()))
+    assert.same({ "he" }, got)
+    ends.server:offer("\128\3llo")
+    assert.equal(5, (ws:receive_to(sink)))
+    assert.same({ "he", "llo" }, got)
+    done:set()
+  end))
+end)
+
 describe("output over a stream", function()
   case("is one write for all that is sent in a turn", function(plain)
     local handler, done = busy()
