@@ -439,6 +439,11 @@ void dx_conn_hold(dx_conn *c, int on) {
   finish_pumping(c);
 }
 
+void dx_conn_pieces(dx_conn *c, int on) {
+  if (!on || dx_queue_length(c->queue) == 0)
+    c->reader.pieces = (uint8_t)on;
+}
+
 int dx_conn_pump_turn(dx_conn *c, double now) {
   if (c->state == DX_HANDSHAKE)
     return 0;

@@ -169,10 +169,10 @@ static inline size_t dx_conn_room(dx_conn *c, uint8_t **p) {
 }
 void dx_conn_filled(dx_conn *c, size_t n, double now);
 
-/* Hand the next message, or the rest of one that has begun, out in pieces. */
-static inline void dx_conn_pieces(dx_conn *c, int on) {
-  c->reader.pieces = (uint8_t)on;
-}
+/* Hand the next message, or the rest of one that has begun, out in pieces.
+ * When some of it is queued the reader may be behind its end already, in a
+ * message that nobody has asked for. */
+void dx_conn_pieces(dx_conn *c, int on);
 
 /* ---- output ---- */
 

@@ -176,8 +176,6 @@ static int message_next(lua_State *L) {
   switch (kind) {
   case DX_MESSAGE:
   case DX_PIECE:
-    if (ev.last) /* it may have come before it was asked for in pieces */
-      dx_conn_pieces(&c->conn, 0);
     lua_pushlstring(L, (const char *)ev.data, ev.n);
     lua_pushstring(L, ev.opcode == DX_TEXT ? "text" : "binary");
     lua_pushboolean(L, ev.last);

@@ -161,6 +161,26 @@ describe("ws:receive_to", function()
     return function(piece) pieces[#pieces + 1] = piece end, pieces
   end
 
+  case("leaves the messages behind its own whole, also when the sink waits", function(a, b)
+    local go = duplex.event()
+    local function source(...)
+      local left = { ... }
+      return function()
+        if #left == 1 then go:wait() end
+        return table.remove(left, 1)
+      end
+    end
+    local sending = both.task(a.send, a, source("o", "ne"))
+    assert.equal(3, (b:receive_to(function(piece)
+      go:set()
+      sending()
+      a:send(source("behind ", piece))
+      both.settle() -- all of it is there, and nobody receives
+    end)))
+    assert.equal("behind o", (b:receive()))
+    assert.equal("behind ne", (b:receive()))
+  end)
+
   case("gives a message in pieces, and its size and kind", function(a, b)
     local put, pieces = sink()
     local data = ("0123456789"):rep(50000)
