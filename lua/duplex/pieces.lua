@@ -3,6 +3,7 @@
 -- fragments that a source gives (RFC 6455 5.4).
 
 local core = require "duplex.core"
+local options = require "duplex.options"
 
 -- Few bytes may inflate to many: others get their turn after so many. To compress
 -- one takes as long as to inflate eight or more.
@@ -46,6 +47,7 @@ return function(host, transport, extra)
     if type(sink) ~= "function" then
       error("sink must be a function, got " .. type(sink), 2)
     end
+    local deadline = options.deadline(timeout, now)
     local ok, message, id = true, nil, nil
     while true do
       take_turns()
@@ -58,13 +60,14 @@ return function(host, transport, extra)
       if data then
         local size = take_piece(ws, sink, data, last)
         if last then return size, kind end
+        deadline = timeout and now() + timeout
         ok = true
       elseif last then
         return nil, kind, last
       elseif not ok then -- nor did anything come before this task's turn
         return nil, message, id
       else
-        ok, message, id = wait(ws, "input", timeout, true)
+        ok, message, id = wait(ws, "input", deadline and math.max(0, deadline - now()), true)
       end
     end
   end
@@ -96,7 +99,7 @@ return function(host, transport, extra)
     turn:set()
   end
 
-  local function send_pieces(ws, source, kind, options)
+  local function send_pieces(ws, source, kind, given)
     local first, text = true, kind ~= "binary" and 0 or nil
     local weight = core.extensions(ws) ~= "" and COMPRESSING or 1
     while true do
@@ -112,7 +115,7 @@ return function(host, transport, extra)
       local ok, message, id = drain(ws, true)
       if ok then
         ok, message, id = core.put_fragment(ws, piece or "", kind, first, piece == nil,
-          options)
+          given)
         flush(ws)
       end
       if not ok then return nil, message, id end
@@ -122,7 +125,7 @@ return function(host, transport, extra)
     end
   end
 
-  local function send_source(ws, source, kind, options)
+  local function send_source(ws, source, kind, given)
     if kind ~= nil and kind ~= "text" and kind ~= "binary" then
       error("kind must be \"text\" or \"binary\"", 3)
     end
@@ -135,7 +138,7 @@ return function(host, transport, extra)
     -- Half a message cannot be taken back: when the source fails, so does the
     -- connection.
     local fine, ok
-    fine, ok, message, id = host.pcall(send_pieces, ws, source, kind or "text", options)
+    fine, ok, message, id = host.pcall(send_pieces, ws, source, kind or "text", given)
     end_turn(ws, turn)
     if fine then return ok, message, id end
     core.close(ws, 1011, "", now())

@@ -181,6 +181,20 @@ describe("ws:receive_to", function()
     assert.equal("behind ne", (b:receive()))
   end)
 
+  case("is over when its time is up, also when the peer sends pings", function(a, b)
+    local over = false
+    both.task(function()
+      for _ = 1, 1000 do
+        if over then break end
+        a:ping(1)
+        duplex.sleep(0.005)
+      end
+    end)
+    local waiting = both.task(b.receive_to, b, print, 0.05)
+    assert.equal("TIMEOUT", select(3, waiting()))
+    over = true
+  end)
+
   case("gives a message in pieces, and its size and kind", function(a, b)
     local put, pieces = sink()
     local data = ("0123456789"):rep(50000)
