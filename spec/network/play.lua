@@ -244,7 +244,7 @@ end, tostring(INTERVAL), tostring(TIMEOUT))
 -- Its own sleep is not the peer's silence. The peer is this process, which stands
 -- still for a while each time that it starts a program: it gets more time.
 do
-  local place, timeout = place_for(), 2 * TIMEOUT
+  local place, timeout = place_for(), 3 * TIMEOUT
   case("client, who was asleep does not blame the server", function()
     local patient = assert(duplex.serve({ host = "*", log = false, ping_interval = false }, handler))
     local program = place:start(FAR, "connect", ("ws://%s:%d"):format(place.here, patient.port),

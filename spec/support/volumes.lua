@@ -12,8 +12,18 @@ local KIB, MIB = 1024, 1048576
 
 local function add(number, title, play) volumes[#volumes + 1] = { number, title, play } end
 
+-- Who is silent for long while it makes a message, on a slow machine, is pinged.
+local function next_frame(peer, unit)
+  local first, data = peer:frame(unit)
+  while first == 0x89 do
+    peer:send(0x8a, data)
+    first, data = peer:frame(unit)
+  end
+  return first, data
+end
+
 local function expect(peer, first, payload, unit)
-  local got, data = peer:frame(unit)
+  local got, data = next_frame(peer, unit)
   if got ~= first then error(("expected frame %02x, got %s (%s)"):format(first, tostring(got), tostring(data)), 0) end
   if data ~= payload then error(("other bytes came back: %d of %d"):format(#data, #payload), 0) end
 end
@@ -80,7 +90,7 @@ add("9.9.1", "pings between 65536 fragments", function(peer)
   fragments(peer, 0x81, message, 64, true)
   local pongs = 0
   while true do
-    local first, data = peer:frame(UNIT)
+    local first, data = next_frame(peer, UNIT)
     if first ~= 0x8a then
       if first ~= 0x81 then error(("expected the message, got %s (%s)"):format(tostring(first), tostring(data)), 0) end
       if data ~= message then error("other bytes came back", 0) end
