@@ -10,6 +10,8 @@ local secure = require "spec.support.secure_serve"
 local secure_peer = require "spec.support.secure_peer"
 
 local QUICK = { ping_interval = 0.03, ping_timeout = 0.05, log = false }
+-- Of peers that live, in the same program: it may stand still for a moment.
+local PATIENT = { ping_interval = 0.03, ping_timeout = 0.3, log = false }
 
 -- A server whose handlers note how they end.
 local function serve(options, handler)
@@ -61,8 +63,8 @@ describe("the heartbeat", function()
   end))
 
   it("lets healthy peers live, who answer by themselves", run(function()
-    local server, ends = serve(QUICK)
-    local ws = assert(duplex.connect(server.url, { ping_interval = 0.02, ping_timeout = 0.05 }))
+    local server, ends = serve(PATIENT)
+    local ws = assert(duplex.connect(server.url, { ping_interval = 0.02, ping_timeout = 0.3 }))
     duplex.sleep(0.4)
     assert.equal("open", ws.state)
     assert.same({}, ends)
@@ -70,12 +72,12 @@ describe("the heartbeat", function()
   end))
 
   it("takes any byte as life", run(function()
-    local server, ends = serve(QUICK)
+    local server, ends = serve(PATIENT)
     local raw = peer.connect(server.port):upgrade()
     local frame = bytes.frame(0x81, ("x"):rep(40), "abcd")
     for byte in frame:gmatch(".") do
       raw:send(byte)
-      duplex.sleep(0.005)
+      duplex.sleep(0.01)
     end
     assert.same({}, ends)
     raw:close()
@@ -111,14 +113,14 @@ describe("the heartbeat", function()
   it("takes parts of a TLS record as life", run(function()
     local server = secure.serve(nil, function(ws)
       ws:send(ws:receive())
-    end, { ping_interval = 0.05, ping_timeout = 0.1 })
+    end, PATIENT)
     local p = assert(secure_peer.connect(server.port):handshake())
     p:upgrade()
     p.engine:write(bytes.frame(0x81, ("x"):rep(60), "\0\0\0\0"))
     local record = p.engine:output()
     for byte in record:gmatch "." do
       p.raw:send(byte)
-      duplex.sleep(0.003)
+      duplex.sleep(0.005)
     end
     local first, payload
     repeat first, payload = p:frame() until first ~= 0x89
@@ -137,7 +139,7 @@ describe("the heartbeat", function()
   end))
 
   it("finds a process that was stopped, and serves the others", run(function()
-    local server, ends, came = serve(QUICK)
+    local server, ends, came = serve(PATIENT)
     local script = ([[import socket, time
 s = socket.create_connection(("127.0.0.1", %d))
 s.sendall(b"%s")
@@ -145,7 +147,7 @@ s.recv(1000)
 time.sleep(10)]]):format(server.port, (peer.request:gsub("\r\n", "\\r\\n")))
     local child = assert(io.popen("echo $$; exec python3 -c '" .. script .. "'"))
     local pid = child:read("*l")
-    local ws = assert(duplex.connect(server.url, QUICK))
+    local ws = assert(duplex.connect(server.url, PATIENT))
     while server:stats().connections < 2 do duplex.sleep(0.01) end
     os.execute("kill -STOP " .. pid)
     assert.is_true(came:wait(2))
