@@ -3,6 +3,7 @@
 -- what has to differ here is replaced: ports, paths, the user.
 
 local child = require "spec.support.child"
+local PATIENCE = require "spec.support.patience"
 local pki = require "spec.support.pki"
 local ports = require "spec.support.ports"
 
@@ -130,7 +131,11 @@ end
 function deploy.start(kind, backend, pair, changed)
   local self = configure(kind, backend, changed)
   deploy.install(self, pair)
+  -- When it is killed its workers live on, with the pipe that is read to its end.
+  local usual = child.grace
+  child.grace = PATIENCE
   self.child = child.start(kind.start(self.path, self.folder))
+  child.grace = usual
   self.child:expect(kind.ready)
   return self
 end

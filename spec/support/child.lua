@@ -5,6 +5,7 @@
 local child = {}
 
 child.deadline = 120 -- seconds, of those that are started next
+child.grace = 2 -- seconds of theirs to end when told to, then they are killed
 
 local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
@@ -23,8 +24,8 @@ function child.start(...)
   -- The inner shell becomes setpriv, then timeout, which passes on what it is
   -- sent. Lua 5.1 does not say how a program ended, so the outer one does.
   local line = ("echo $$; exec env LUA_PATH=%s LUA_CPATH=%s "
-    .. "setpriv --pdeathsig TERM timeout --foreground -k 2 %d %s 2>&1"):format(
-    quote(package.path), quote(package.cpath), child.deadline, table.concat(words, " "))
+    .. "setpriv --pdeathsig TERM timeout --foreground -k %d %d %s 2>&1"):format(
+    quote(package.path), quote(package.cpath), child.grace, child.deadline, table.concat(words, " "))
   local status = os.tmpname()
   local pipe = assert(io.popen(("exec setpriv --pdeathsig TERM sh -c %s"):format(
     quote(("sh -c %s; echo $? >%s"):format(quote(line), status)))))
