@@ -110,7 +110,8 @@ void dx_link_touch_crowd(dx_link *l) {
 }
 
 void dx_link_later(dx_link *l) {
-  l->later = !dx_timers_set(&loop_of(l)->timers, &l->timer, loop_of(l)->now);
+  double next_turn = loop_of(l)->now + 1e-6;
+  l->later = !dx_timers_set(&loop_of(l)->timers, &l->timer, next_turn);
 }
 
 /* ---- links: sending ---- */
@@ -659,11 +660,12 @@ static void link_expired(dx_link *l) {
     close_link(l);
     return;
   }
+  int due = loop_of(l)->now >= dx_conn_due(c), later = l->later;
   l->later = 0;
-  if (loop_of(l)->now >= dx_conn_due(c)) {
+  if (due)
     dx_conn_expire(c, loop_of(l)->now);
+  if (due || later) /* what is left may be the end alone */
     loop_of(l)->hooks->input(l);
-  }
   dx_link_touch(l); /* sets the timer anew */
 }
 

@@ -4,6 +4,7 @@
 
 local both = require "spec.support.both"
 local duplex = require "duplex"
+local pki = require "spec.support.pki"
 local run = require "spec.support.run"
 
 local on_both = both.bound(it)
@@ -90,6 +91,28 @@ describe("others have their turn", function()
       leave:set()
     end)
     assert.is_true(seen > 3, seen)
+  end))
+
+  -- TLS tells of the end together with what came before it.
+  it("while one does whose sender hangs up at once, and its close frame is seen", run(function()
+    local pair, gone, done, why = pki.certificate(), duplex.event(), duplex.event(), nil
+    local server = assert(duplex.serve({
+      compression = true, close_timeout = 1, log = false,
+      tls = { certificate = pair.certificate, key = pair.key },
+    }, function(ws)
+      gone:wait()
+      ws:close()
+      why = ws.close_error or ws.close_code
+      done:set()
+    end))
+    local client = assert(duplex.connect(server.url, { compression = true, tls = { ca = pki.ca } }))
+    client:send(("\0"):rep(1000000), "binary")
+    client:close(1000, "", 0)
+    both.settle()
+    gone:set()
+    assert.is_true(done:wait(5))
+    assert.equal(1000, why)
+    server:stop(0)
   end))
 
   -- They shared an inflater, which began anew with each of them.
