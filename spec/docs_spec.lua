@@ -132,9 +132,9 @@ describe("README.md", function()
   end)
 
   it("has the texts of a port in use and of a refused connection word for word", run(function()
-    local server = assert(duplex.serve({ log = false }, print))
-    local _, in_use = duplex.serve({ port = server.port }, print)
-    local port = tostring(server.port)
+    local port = ports.free()
+    local server = assert(duplex.serve({ port = port, log = false }, print))
+    local _, in_use = duplex.serve({ port = port }, print)
     server:stop()
     local _, refused = duplex.connect("ws://127.0.0.1:" .. port .. "/")
     for _, message in ipairs { in_use, refused } do

@@ -4,6 +4,7 @@ local core = require "duplex.core"
 local duplex = require "duplex"
 local each = require "spec.support.each"
 local peer = require "spec.support.peer"
+local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 
 describe("duplex", function()
@@ -236,8 +237,7 @@ describe("duplex connect", function()
   end))
 
   it("says why there is no connection, and keeps passwords to itself", run(function()
-    local port, listener = peer.listen(function() end)
-    listener:close()
+    local port = ports.free()
     local status, out, err = command.run { "connect", ("ws://me:secret@127.0.0.1:%d/"):format(port) }
     assert.same({ 1, "" }, { status, out })
     assert.equal(("duplex: CONNECT: Connection refused (127.0.0.1 port %d)\n"):format(port), err)

@@ -5,6 +5,7 @@ local bytes = require "spec.support.bytes"
 local each = require "spec.support.each"
 local native = require "duplex.host.native"
 local peer = require "spec.support.peer"
+local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 
 -- A server whose handler sends the head of the request, and then echoes.
@@ -102,8 +103,7 @@ describe("duplex.connect", function()
   end))
 
   it("gives CONNECT where nobody listens", run(function()
-    local port, listener = peer.listen(function() end)
-    listener:close()
+    local port = ports.free()
     local _, message, id = duplex.connect("ws://127.0.0.1:" .. port)
     assert.equal(("CONNECT: Connection refused (127.0.0.1 port %d)"):format(port), message)
     assert.equal("CONNECT", id)
@@ -289,8 +289,7 @@ describe("several addresses of a name", function()
   end))
 
   it("are all named when none answers", run(function()
-    local port, listener = peer.listen(function() end)
-    listener:close()
+    local port = ports.free()
     local _, message, id = bound({ "::1", "127.0.0.1" }).connect("ws://name:" .. port)
     assert.equal("CONNECT", id)
     assert.equal(("CONNECT: Connection refused (::1 port %d); Connection refused (127.0.0.1 port %d)")

@@ -3,6 +3,7 @@
 
 local duplex = require "duplex"
 local both = require "spec.support.both"
+local ports = require "spec.support.ports"
 local run = require "spec.support.run"
 
 local case = both.cases(it)
@@ -44,7 +45,7 @@ describe("local server <close>", function()
   it("stops at the end of the block", run(function()
     local url
     do
-      local server <close> = assert(duplex.serve({ log = false }, function() end))
+      local server <close> = assert(duplex.serve({ port = ports.free(), log = false }, function() end))
       url = server.url
     end
     assert.equal("CONNECT", select(3, duplex.connect(url)))

@@ -3,6 +3,7 @@ local duplex = require "duplex"
 local core = require "duplex.core"
 local native = require "duplex.host.native"
 local peer = require "spec.support.peer"
+local ports = require "spec.support.ports"
 local proxy = require "spec.support.proxy"
 local run = require "spec.support.run"
 
@@ -153,8 +154,7 @@ describe("an HTTP proxy", function()
   end
 
   it("that is not there gives PROXY, however it is missing", run(function()
-    local port, listener = peer.listen(function() end)
-    listener:close()
+    local port = ports.free()
     local place = "me:secret@127.0.0.1:" .. port
     local _, message, id = duplex.connect("ws://server.example", { proxy = "http://" .. place })
     assert.equal(("PROXY: cannot reach the proxy 127.0.0.1 port %d: Connection refused"):format(port), message)
@@ -177,8 +177,7 @@ describe("an HTTP proxy", function()
     local ws = assert(duplex.bind(host).connect("ws://server.example", { proxy = "http://proxy.example:" .. port }))
     assert.equal("127.0.0.1", ws.address)
     ws:close(1000, "", 0)
-    local closed, listener = peer.listen(function() end)
-    listener:close()
+    local closed = ports.free()
     local _, message = duplex.bind(host).connect("ws://server.example",
       { proxy = "http://proxy.example:" .. closed })
     assert.equal(("PROXY: cannot reach the proxy proxy.example port %d: Connection refused (::1 port %d); "
