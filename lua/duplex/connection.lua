@@ -26,7 +26,7 @@ local request = require "duplex.request"
 
 local connection = {}
 
-local deadline_of = options.deadline
+local deadline_of, left = options.deadline, options.left
 
 local NO_CODE = 1005 -- RFC 6455 7.1.5
 local TOLD_BEFORE = 0.001 -- seconds before an end is reported again
@@ -159,11 +159,6 @@ function connection.class(host, transport)
 
   function own_getters.idle(ws) return core.idle(ws, now()) end
 
-  -- Seconds left until a deadline, for calls that wait several times.
-  local function left(deadline)
-    return deadline and math.max(0, deadline - now())
-  end
-
   local parts = pieces(host, transport, extra)
   local drain, send_source = parts.drain, parts.send_source
   local take_turns, took = parts.take_turns, parts.took
@@ -197,7 +192,7 @@ function connection.class(host, transport)
       end
       flush(ws)
       if last then return report_end(ws, kind, last) end
-      local ok, message, id = wait(ws, "input", left(deadline))
+      local ok, message, id = wait(ws, "input", left(deadline, now))
       if not ok then return nil, message, id end
     end
   end
@@ -275,7 +270,7 @@ function connection.class(host, transport)
       ended, message, id = core.ended(ws)
       if id then return ended, message, id end
       local ok
-      ok, message, id = wait(ws, "change", left(deadline))
+      ok, message, id = wait(ws, "change", left(deadline, now))
       if not ok then return nil, message, id end
     end
     return now() - began
@@ -318,7 +313,7 @@ function connection.class(host, transport)
       if core.state(ws) == "closed" then
         return core.close_code(ws), core.close_reason(ws)
       end
-      local ok, message, id = wait(ws, "change", left(deadline))
+      local ok, message, id = wait(ws, "change", left(deadline, now))
       if not ok then return nil, message, id end
     end
   end

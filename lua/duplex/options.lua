@@ -253,6 +253,12 @@ function options.deadline(timeout, now)
   return now() + timeout
 end
 
+--- What is left of a time to wait, for calls that wait several times.
+---@param deadline number|nil of options.deadline
+---@param now fun(): number seconds
+---@return number|nil seconds 0 when it is up; nil = no end
+function options.left(deadline, now) return deadline and math.max(0, deadline - now()) end
+
 --- Checks an argument that is a time to wait: raises unless it is seconds, 0 or more.
 ---@param value any
 ---@param must string how the text begins: "grace must be seconds"

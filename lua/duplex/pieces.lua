@@ -67,7 +67,7 @@ return function(host, transport, extra)
       elseif not ok then -- nor did anything come before this task's turn
         return nil, message, id
       else
-        ok, message, id = wait(ws, "input", deadline and math.max(0, deadline - now()), true)
+        ok, message, id = wait(ws, "input", options.left(deadline, now), true)
       end
     end
   end
@@ -84,7 +84,7 @@ return function(host, transport, extra)
 
   -- One fragmented message at a time: others wait for their turn. Everything
   -- else that is sent meanwhile is held back by the core.
-  local function take_turn(ws)
+  local function begin_sending(ws)
     local e = extra(ws)
     while e.sending do
       local ok, message, id = e.sending:wait()
@@ -94,7 +94,7 @@ return function(host, transport, extra)
     return e.sending
   end
 
-  local function end_turn(ws, turn)
+  local function end_sending(ws, turn)
     extra(ws).sending = nil
     turn:set()
   end
@@ -129,17 +129,17 @@ return function(host, transport, extra)
     if kind ~= nil and kind ~= "text" and kind ~= "binary" then
       error("kind must be \"text\" or \"binary\"", 3)
     end
-    local turn, message, id = take_turn(ws)
+    local turn, message, id = begin_sending(ws)
     if turn then
       message, id = select(2, core.ended(ws))
-      if id then end_turn(ws, turn) end
+      if id then end_sending(ws, turn) end
     end
     if id then return nil, message, id end
     -- Half a message cannot be taken back: when the source fails, so does the
     -- connection.
     local fine, ok
     fine, ok, message, id = host.pcall(send_pieces, ws, source, kind or "text", given)
-    end_turn(ws, turn)
+    end_sending(ws, turn)
     if fine then return ok, message, id end
     core.close(ws, 1011, "", now())
     flush(ws)

@@ -38,9 +38,7 @@ return function(duplex)
     return methods[name]
   end
 
-  local now, deadline_of = duplex.now, options.deadline
-
-  local function left(deadline) return deadline and math.max(0, deadline - now()) end
+  local now, deadline_of, left = duplex.now, options.deadline, options.left
 
   local function report(client)
     local why = client.own.failure
@@ -103,12 +101,12 @@ return function(duplex)
     local own, deadline = self.own, deadline_of(timeout, now)
     while true do
       if not own.reading then
-        local ws, message, id = self:wait_open(left(deadline))
+        local ws, message, id = self:wait_open(left(deadline, now))
         if not ws then return nil, message, id end
         own.reading = ws
       end
       local ws = own.reading
-      local data, kind, id = ws:receive(left(deadline))
+      local data, kind, id = ws:receive(left(deadline, now))
       if data then return data, kind end
       if id == "TIMEOUT" then return nil, kind, id end
       local live = keep.live(self)
@@ -192,7 +190,7 @@ return function(duplex)
     local deadline = deadline_of(timeout, now)
     local ws, message, id = self:wait_open(timeout)
     if not ws then return nil, message, id end
-    return ws:ping(left(deadline))
+    return ws:ping(left(deadline, now))
   end
 
   -- ---- ending ----

@@ -11,6 +11,7 @@
 -- own.changed, which is a new event after each change, so that nobody misses one.
 
 local backoff = require "duplex.reconnect.backoff"
+local time_left = require("duplex.options").left
 local raised = require("duplex.failure").raised
 local verdict = require "duplex.reconnect.verdict"
 
@@ -88,7 +89,7 @@ return function(duplex)
     if inside and inside == coroutine.running() and not deadline then
       error("this would wait for ever: the client goes on when the function that it called returns", 0)
     end
-    return client.own.changed:wait(deadline and math.max(0, deadline - duplex.now()))
+    return client.own.changed:wait(time_left(deadline, duplex.now))
   end
 
   --- Goes on without this connection. Nobody waits for the server's goodbye: it

@@ -2,6 +2,7 @@
 -- Sends calls of ours and waits for what is answered.
 
 local message = require "duplex.rpc.message"
+local options = require "duplex.options"
 
 local calling = {}
 
@@ -38,10 +39,6 @@ local function encode(self, entries, as_batch)
   return whole
 end
 
-local function left(self, deadline)
-  return deadline and math.max(0, deadline - self.duplex.now())
-end
-
 -- Waits until more may be sent. The size of a call does not matter, as large
 -- ones would else never get their turn beside many small ones.
 local function wait_for_window(self, deadline)
@@ -50,7 +47,7 @@ local function wait_for_window(self, deadline)
     self.freed = self.freed or self.duplex.event()
     calls.freed = self.freed
     self.freed:clear()
-    local ok, text, id = self.freed:wait(left(self, deadline))
+    local ok, text, id = self.freed:wait(options.left(deadline, self.duplex.now))
     if not ok then return nil, text, id end
     if self.peer.closed then break end
   end
@@ -75,7 +72,7 @@ local function exchange(self, list, over, whole, deadline)
   ok, text, id = self.serving:send(whole)
   if ok and #list > 0 then
     if inside then self.serving:suspend() end
-    _, text, id = over:wait(left(self, deadline))
+    _, text, id = over:wait(options.left(deadline, self.duplex.now))
     if inside then self.serving:resume() end
   end
   return text, id
